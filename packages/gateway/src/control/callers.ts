@@ -33,18 +33,18 @@ export function knowCallers(
   app.addHook('onRequest', async (request, reply) => {
     request.principal = await authenticate(request.raw)
     checkKnown(request.principal)
-    take(shares.requests, 1, 'open requests', request, reply)
+    take(shares.requests, 1, 'open requests', reply)
   })
   // Routes check rights before this hook, so only callers who may send a body take room for it.
   app.addHook('preParsing', async (request, reply) => {
     const bytes = bodyBytes(request)
-    if (bytes > 0) take(shares.bodyBytes, bytes, 'bytes in the bodies of requests', request, reply)
+    if (bytes > 0) take(shares.bodyBytes, bytes, 'bytes in the bodies of requests', reply)
   })
   // A client could request long lists on many connections without reading the answers.
-  app.addHook('onSend', async (request, reply, payload) => {
+  app.addHook('onSend', async (_request, reply, payload) => {
     const bytes = bytesOf(payload)
     if (reply.statusCode >= 400 || bytes <= smallAnswer) return
-    take(shares.heldBytes, bytes, heldBytes, request, reply).spare(() => reply.raw.destroy())
+    take(shares.heldBytes, bytes, heldBytes, reply).spare(() => reply.raw.destroy())
   })
   app.setErrorHandler<Error>((thrown, request, reply) =>
     sendProblem(
@@ -59,14 +59,8 @@ export function knowCallers(
  * Takes a share until the response closes.
  * @throws GatewayError if there is no room
  */
-function take(
-  shares: Shares,
-  amount: number,
-  what: string,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Share {
-  const share = shares.open(partyOf(principalOf(request)))
+function take(shares: Shares, amount: number, what: string, reply: FastifyReply): Share {
+  const share = shares.open(partyOf(principalOf(reply.request)))
   if (reply.raw.destroyed) return share
   const shortage = share.hold(amount)
   if (shortage !== undefined) throw shortOf(shortage, what)

@@ -36,57 +36,28 @@ export interface DeclaredSources extends AsyncDisposable {
  */
 export function followSources(options: FollowOptions): DeclaredSources {
   const stop = new AbortController()
-  const sources = new Map<string, Source>()
+  const sources = openSources(options, stop.signal)
+  const looks = new Looks(options.log, stop.signal)
   let term: AbortSignal | undefined
 
-  for (const [name, { owner, roles, ...settings }] of Object.entries(options.sources)) {
-    const principal = { name, roles, ...(owner ?? options.ownerOf(name)) }
-    sources.set(
-      name,
-      new Source({
-        settings,
-        ...options.targets(name, principal),
-        problemOf: (resource) => options.reconciler.problem(keyOf(name, resource)),
-        report: (news) => report(options, name, news, stop.signal),
-        now: options.now,
-      }),
-    )
-  }
-
-  const looks = new Map<string, Promise<void>>()
-
-  /** Runs the looks of one source one after the other. */
-  function look(name: string, source: Source): Promise<void> {
-    const before = looks.get(name) ?? Promise.resolve()
-    const next = before
-      .then(() => (stop.signal.aborted ? undefined : source.look(term)))
-      .catch((error: unknown) => {
-        options.log.error({ source: name, err: error }, 'comparing declared resources failed')
-      })
-
-    looks.set(name, next)
-    return next
-  }
-
-  const all = (): Promise<void[]> =>
-    Promise.all([...sources].map(([name, source]) => look(name, source)))
+  const look = (name: string, source: Source): Promise<void> =>
+    looks.add(name, () => source.look(term))
 
   options.reconciler.alongside({
     async run(signal) {
       term = signal
-      await all()
+      await Promise.all([...sources].map(([name, source]) => look(name, source)))
       await aborted(signal)
       term = undefined
-      await Promise.all(looks.values())
+      await looks.ended()
     },
     problems: () => problemsOf(sources),
   })
 
-  const polling = Object.entries(options.sources).map(async ([name, { pollSeconds }]) => {
-    const source = sources.get(name)
-    while (source !== undefined && !stop.signal.aborted) {
+  const polling = [...sources].map(async ([name, source]) => {
+    while (!stop.signal.aborted) {
       await look(name, source)
-      await sleep(pollSeconds * 1000, undefined, { signal: stop.signal }).catch(() => undefined)
+      await sleep(source.pollMs, undefined, { signal: stop.signal }).catch(() => undefined)
     }
   })
 
@@ -94,8 +65,53 @@ export function followSources(options: FollowOptions): DeclaredSources {
     status: () => Object.fromEntries([...sources].map(([name, { status }]) => [name, status])),
     async [Symbol.asyncDispose]() {
       stop.abort()
-      await Promise.all([...polling, ...looks.values()])
+      await Promise.all(polling)
+      await looks.ended()
     },
+  }
+}
+
+function openSources(options: FollowOptions, signal: AbortSignal): ReadonlyMap<string, Source> {
+  return new Map(
+    Object.entries(options.sources).map(([name, { owner, roles, ...settings }]) => {
+      const principal = { name, roles, ...(owner ?? options.ownerOf(name)) }
+      const source = new Source({
+        settings,
+        ...options.targets(name, principal),
+        problemOf: (resource) => options.reconciler.problem(keyOf(name, resource)),
+        report: (news) => report(options, name, news, signal),
+        now: options.now,
+      })
+      return [name, source]
+    }),
+  )
+}
+
+/** Runs the looks of each source one after the other. */
+class Looks {
+  readonly #log: Log
+  readonly #stop: AbortSignal
+  readonly #last = new Map<string, Promise<void>>()
+
+  constructor(log: Log, stop: AbortSignal) {
+    this.#log = log
+    this.#stop = stop
+  }
+
+  add(name: string, look: () => Promise<void>): Promise<void> {
+    const before = this.#last.get(name) ?? Promise.resolve()
+    const next = before
+      .then(() => (this.#stop.aborted ? undefined : look()))
+      .catch((error: unknown) => {
+        this.#log.error({ source: name, err: error }, 'comparing declared resources failed')
+      })
+
+    this.#last.set(name, next)
+    return next
+  }
+
+  async ended(): Promise<void> {
+    await Promise.all(this.#last.values())
   }
 }
 
@@ -154,8 +170,7 @@ function announcementOf(source: string, news: News): Announcement {
         workload: name,
         type: 'Warning',
         reason: 'DeclaredFailed',
-        message:
-          `The ${kind} '${name}' of '${file}' (source '${source}') was not ` + `applied: ${reason}`,
+        message: `The ${kind} '${name}' of '${file}' (source '${source}') was not applied: ${reason}`,
       }
     : {
         workload: name,

@@ -63,6 +63,11 @@ export class Source {
     this.#status = { folder, phase: 'Pending', problems: [], counts: {} }
   }
 
+  /** Milliseconds between two looks. */
+  get pollMs(): number {
+    return this.#options.settings.pollSeconds * 1000
+  }
+
   get status(): DeclaredSourceStatus {
     return this.#status
   }
@@ -145,7 +150,7 @@ export class Source {
 
     this.#status = {
       folder: settings.folder,
-      phase: failed ? 'Degraded' : pending ? 'Pending' : 'Applied',
+      phase: phaseOf({ failed, pending }),
       revision,
       checkedAt: now().toISOString(),
       problems,
@@ -182,4 +187,12 @@ export class Source {
     }
     this.#told = told
   }
+}
+
+function phaseOf(documents: {
+  readonly failed: boolean
+  readonly pending: boolean
+}): DeclaredSourceStatus['phase'] {
+  if (documents.failed) return 'Degraded'
+  return documents.pending ? 'Pending' : 'Applied'
 }

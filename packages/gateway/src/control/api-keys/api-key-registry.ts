@@ -9,8 +9,7 @@ import { adminRole, hasRole, type Principal } from '../../core/principal.ts'
 import { defined } from '../../lib/defined.ts'
 import type { PermittedStore } from '../../store/permitted.ts'
 import type { Space } from '../../store/store.ts'
-import { OwnedRecords } from '../owned/owned-records.ts'
-import type { Written } from '../owned/owned-routes.ts'
+import { OwnedRecords, type Written } from '../owned/owned-records.ts'
 import { validate } from '../validation.ts'
 
 export interface ApiKeyRegistryOptions {
@@ -67,7 +66,7 @@ export class ApiKeyRegistry {
     patch: unknown,
     ifMatch: number | undefined,
   ): Promise<Written<ApiKey>> {
-    return this.records.act(principal, 'write', id, ifMatch, async (permit) => {
+    return this.records.act({ principal, name: id, ifMatch }, 'write', async (permit) => {
       checkPerson(principal)
       const { value, warnings } = await validate(ApiKeyPatch, patch)
       const spec = this.#patched(principal, permit.resource, value)
@@ -113,7 +112,7 @@ export class ApiKeyRegistry {
 
   /** Revokes a key, and returns it. */
   async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<ApiKey> {
-    return this.records.act(principal, 'write', id, ifMatch, async (permit) => {
+    return this.records.act({ principal, name: id, ifMatch }, 'write', async (permit) => {
       // A key may revoke itself, so that anyone who finds a key can end it.
       if (principal.apiKey !== id) checkPerson(principal)
       return this.records.delete(permit)

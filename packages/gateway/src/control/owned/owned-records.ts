@@ -3,6 +3,7 @@ import type { Principal } from '../../core/principal.ts'
 import type { Owned } from '../../core/resource.ts'
 import type { Change, PermittedCollection } from '../../store/permitted.ts'
 import type { Admit, Collection } from '../../store/store.ts'
+import type { Warning } from '../validation.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
 
@@ -19,6 +20,20 @@ export interface ListRequest {
   /** Prefix of names. */
   readonly name?: string | undefined
   readonly q?: string | undefined
+}
+
+/** A stored record, with warnings about the request. */
+export interface Written<R> {
+  readonly resource: R
+  readonly warnings: readonly Warning[]
+}
+
+/** The record that a caller asks to act on. */
+export interface RecordRequest {
+  readonly principal: Principal
+  readonly name: string
+  /** The version that the caller has read; without one, a lost race is tried again. */
+  readonly ifMatch: number | undefined
 }
 
 export interface OwnedRecordsOptions<R extends OwnedRecord, Held> {
@@ -70,15 +85,10 @@ export class OwnedRecords<R extends OwnedRecord, Held = number> {
     return pageOf(listed, { after, limit }, fits, view)
   }
 
-  /**
-   * Does something to a record with a permit. `ifMatch` is the version that the caller has read;
-   * without one, a lost race is tried again.
-   */
+  /** Does something to a record with a permit. */
   async act<A extends RecordAction, T>(
-    principal: Principal,
+    { principal, name, ifMatch }: RecordRequest,
     action: A,
-    name: string,
-    ifMatch: number | undefined,
     work: (permit: Permit<A, R>) => Promise<T>,
   ): Promise<T> {
     return retrying(ifMatch, async () => {

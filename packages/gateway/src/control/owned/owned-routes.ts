@@ -2,17 +2,11 @@ import type { Endpoint, ListQuery, PageQuery } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Principal } from '../../core/principal.ts'
 import type { Stored } from '../../core/resource.ts'
-import type { OwnedRecord, OwnedRecords } from './owned-records.ts'
+import type { OwnedRecord, OwnedRecords, Written } from './owned-records.ts'
 import { afterCursor, sendPage } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
 import { serve, type Call } from '../serve.ts'
 import type { Warning } from '../validation.ts'
-
-/** A stored record, with warnings about the request. */
-export interface Written<R> {
-  readonly resource: R
-  readonly warnings: readonly Warning[]
-}
 
 /** The rules of one kind of records that principals own, without HTTP. */
 export interface OwnedRegistry<R extends OwnedRecord, W extends Written<R>, D> {
@@ -67,57 +61,11 @@ export function addOwned<R extends OwnedRecord, W extends Written<R>, E extends 
   app: FastifyInstance,
   calls: OwnedCalls<E>,
   registry: OwnedRegistry<R, W, ReturnType<Call<E>['query']>>,
-  { view, created, bodyLimit, secretBody }: OwnedOptions<R, W>,
+  options: OwnedOptions<R, W>,
 ): void {
-  const body = { bodyLimit, secretBody }
-
-  serve(
-    app,
-    calls.create,
-    async ({ principal, request, reply }) => {
-      const written = await registry.create(principal, request.body)
-      const { resource, warnings } = written
-      reply.header('location', `${calls.create.path}/${resource.name}`)
-      return answer(reply, resource, created?.(written, reply) ?? view(resource, warnings))
-    },
-    { ...body, check: (principal) => registry.checkCreate(principal) },
-  )
-
-  serve(app, calls.list, async (call) => {
-    const { cursor, ...query } = call.query()
-    const after = afterCursor(cursor)
-    return sendPage(
-      call.request,
-      call.reply,
-      await registry.records.list(call.principal, { ...query, after }),
-    )
-  })
-
-  const conditional = calls.get.problems.includes(304)
-  serve(app, calls.get, async ({ principal, name, request, reply }) => {
-    const resource = await registry.records.get(principal, name)
-    return conditional && isKnown(request, resource)
-      ? reply.code(304).header('etag', etag(resource)).send()
-      : answer(reply, resource, view(resource, []))
-  })
-
-  serve(
-    app,
-    calls.patch,
-    async (call) => {
-      const { principal, name, request, reply } = call
-      const version = await versionOf(call, registry)
-      const { resource, warnings } = await registry.patch(principal, name, request.body, version)
-      return answer(reply, resource, view(resource, warnings))
-    },
-    {
-      ...body,
-      async check(principal, name) {
-        await registry.records.permit(principal, 'write', name)
-        registry.checkChange?.(principal)
-      },
-    },
-  )
+  addCreate(app, calls.create, registry, options)
+  addReads(app, calls, registry, options)
+  addPatch(app, calls.patch, registry, options)
 
   serve(app, calls.delete, async (call) => {
     const { principal, name, request, reply } = call
@@ -126,6 +74,78 @@ export function addOwned<R extends OwnedRecord, W extends Written<R>, E extends 
     request.subject = await registry.delete(principal, name, version, query)
     return reply.send()
   })
+}
+
+function addCreate<R extends OwnedRecord, W extends Written<R>>(
+  app: FastifyInstance,
+  endpoint: Endpoint,
+  registry: Pick<OwnedRegistry<R, W, never>, 'create' | 'checkCreate'>,
+  { view, created, bodyLimit, secretBody }: OwnedOptions<R, W>,
+): void {
+  serve(
+    app,
+    endpoint,
+    async ({ principal, request, reply }) => {
+      const written = await registry.create(principal, request.body)
+      const { resource, warnings } = written
+      reply.header('location', `${endpoint.path}/${resource.name}`)
+      return answer(reply, resource, created?.(written, reply) ?? view(resource, warnings))
+    },
+    { bodyLimit, secretBody, check: (principal) => registry.checkCreate(principal) },
+  )
+}
+
+/** Adds the routes that show a page of records, and one record. */
+function addReads<R extends OwnedRecord>(
+  app: FastifyInstance,
+  calls: Pick<OwnedCalls<Endpoint>, 'list' | 'get'>,
+  { records }: Pick<ReplacingRegistry<R>, 'records'>,
+  { view }: Pick<OwnedOptions<R, never>, 'view'>,
+): void {
+  serve(app, calls.list, async (call) => {
+    const { cursor, ...query } = call.query()
+    const after = afterCursor(cursor)
+    const page = await records.list(call.principal, { ...query, after })
+    return sendPage(call.request, call.reply, page)
+  })
+
+  const conditional = calls.get.problems.includes(304)
+  serve(app, calls.get, async ({ principal, name, request, reply }) => {
+    const resource = await records.get(principal, name)
+    return conditional && isKnown(request, resource)
+      ? reply.code(304).header('etag', etag(resource)).send()
+      : answer(reply, resource, view(resource, []))
+  })
+}
+
+function addPatch<R extends OwnedRecord>(
+  app: FastifyInstance,
+  endpoint: Endpoint,
+  registry: Pick<OwnedRegistry<R, never, never>, 'records' | 'checkChange' | 'patch'>,
+  {
+    view,
+    bodyLimit,
+    secretBody,
+  }: Pick<OwnedOptions<R, never>, 'view' | 'bodyLimit' | 'secretBody'>,
+): void {
+  serve(
+    app,
+    endpoint,
+    async (call) => {
+      const { principal, name, request, reply } = call
+      const version = await versionOf(call, registry)
+      const { resource, warnings } = await registry.patch(principal, name, request.body, version)
+      return answer(reply, resource, view(resource, warnings))
+    },
+    {
+      bodyLimit,
+      secretBody,
+      async check(principal, name) {
+        await registry.records.permit(principal, 'write', name)
+        registry.checkChange?.(principal)
+      },
+    },
+  )
 }
 
 /** Adds the route that replaces a record. */

@@ -5,7 +5,7 @@ import { samePrincipal, type Principal } from '../../core/principal.ts'
 import type { Owner } from '../../core/resource.ts'
 import { without } from '../../lib/without.ts'
 import type { Admit } from '../../store/store.ts'
-import type { OwnedRecord, OwnedRecords } from './owned-records.ts'
+import type { OwnedRecord, OwnedRecords, RecordRequest } from './owned-records.ts'
 import { validate } from '../validation.ts'
 
 export interface OwnershipRules<R, Held> {
@@ -35,7 +35,7 @@ export class Ownership<R extends OwnedRecord, Held> {
     body: unknown,
     ifMatch: number | undefined,
   ): Promise<R> {
-    return this.#give(principal, name, body, ifMatch, async (to, stored) => {
+    return this.#give({ principal, name, ifMatch }, body, async (to, stored) => {
       const isOwner = samePrincipal(to, stored.owner)
       if (isOwner && samePrincipal(to, principal)) return stored
       const permit = authorizeTransfer(principal, stored, to)
@@ -53,7 +53,7 @@ export class Ownership<R extends OwnedRecord, Held> {
     body: unknown,
     ifMatch: number | undefined,
   ): Promise<R> {
-    return this.#give(principal, name, body, ifMatch, async (to, stored) => {
+    return this.#give({ principal, name, ifMatch }, body, async (to, stored) => {
       const permit = authorize(principal, 'offer', stored)
       if (samePrincipal(to, stored.owner))
         throw new GatewayError('validation_failed', {
@@ -67,7 +67,7 @@ export class Ownership<R extends OwnedRecord, Held> {
 
   /** Withdraws or refuses an offer. */
   async decline(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
-    return this.#records.act(principal, 'decline', name, ifMatch, async (permit) => {
+    return this.#records.act({ principal, name, ifMatch }, 'decline', async (permit) => {
       const { kind, offeredTo } = permit.resource
       if (offeredTo === undefined)
         throw new GatewayError('not_found', {
@@ -80,15 +80,13 @@ export class Ownership<R extends OwnedRecord, Held> {
 
   /** Runs a request that names another owner. */
   async #give(
-    principal: Principal,
-    name: string,
+    request: RecordRequest,
     body: unknown,
-    ifMatch: number | undefined,
     give: (to: Owner, stored: R) => Promise<R>,
   ): Promise<R> {
-    return this.#records.act(principal, 'read', name, ifMatch, async ({ resource }) => {
+    return this.#records.act(request, 'read', async ({ resource }) => {
       this.#rules.checkWriter(resource)
-      const { id, issuer = principal.issuer } = (await validate(OwnerInput, body)).value
+      const { id, issuer = request.principal.issuer } = (await validate(OwnerInput, body)).value
       return give({ id, issuer }, resource)
     })
   }

@@ -51,11 +51,11 @@ export class DeclaredTarget implements Target {
       ? undefined
       : createHash('sha256').update(JSON.stringify(body)).digest('hex')
     const act = stored === undefined ? 'create' : 'replace'
-    const written = await this.#recorded(kind, name, act, digest, async () => {
+    const written = await this.#recorded({ kind, name, act, digest }, async () => {
       const registry = this.#registry(kind)
       const { resource } = await (stored === undefined
         ? registry.create(principal, body, by)
-        : registry.replace(principal, name, body, undefined, by))
+        : registry.replaceDeclared(principal, name, body, by))
       return { resource, changed: resource.version !== stored?.version }
     })
     if (stored === undefined) return 'created'
@@ -65,7 +65,7 @@ export class DeclaredTarget implements Target {
   async remove({ kind, name, file }: DeclaredResource): Promise<void> {
     const { principal, source } = this.#options
     const by: SourceWriter = { source, file, adopt: false }
-    await this.#recorded(kind, name, 'delete', undefined, async () => {
+    await this.#recorded({ kind, name, act: 'delete' }, async () => {
       const resource = await this.#registry(kind).delete(principal, name, undefined, by)
       return { resource, changed: true }
     })
@@ -73,7 +73,7 @@ export class DeclaredTarget implements Target {
 
   #registry(
     kind: Resource['kind'],
-  ): Pick<Registry<Resource, { name: string }>, 'create' | 'replace' | 'delete'> {
+  ): Pick<Registry<Resource, { name: string }>, 'create' | 'replaceDeclared' | 'delete'> {
     const { kinds } = this.#options
     return kind === 'adapter'
       ? new Registry(kinds.adapter, this.#options)
@@ -82,10 +82,7 @@ export class DeclaredTarget implements Target {
 
   /** Records a change, or its failure. An unchanged resource gets no record. */
   async #recorded(
-    kind: Resource['kind'],
-    name: string,
-    act: 'create' | 'replace' | 'delete',
-    digest: string | undefined,
+    { kind, name, act, digest }: RecordedChange,
     write: () => Promise<{ readonly resource: Resource; readonly changed: boolean }>,
   ): Promise<{ readonly resource: Resource; readonly changed: boolean }> {
     const { audited, principal, source } = this.#options
@@ -117,6 +114,15 @@ export class DeclaredTarget implements Target {
       throw new Error(told, { cause: thrown })
     }
   }
+}
+
+/** The change of one resource, as the audit log names it. */
+interface RecordedChange {
+  readonly kind: Resource['kind']
+  readonly name: string
+  readonly act: 'create' | 'replace' | 'delete'
+  /** Digest of the body, if it holds no secrets. */
+  readonly digest?: string | undefined
 }
 
 /** The message of an error, with its mistakes or cause, as one text. */

@@ -1,23 +1,18 @@
 import { checkQuotas, checkSpace, type Holdings } from '../../core/access.ts'
-import { GatewayError, type Mistake } from '../../core/errors.ts'
+import { GatewayError } from '../../core/errors.ts'
 import { authorizeLogs, checkCreate, type Permit } from '../../core/permission.ts'
 import { hasRole, samePrincipal, type Principal } from '../../core/principal.ts'
 import type { DeclaredIn, Resource } from '../../core/resource.ts'
 import { checkWriter, type SourceWriter } from '../../core/writer.ts'
 import { alike } from '../../lib/json/alike.ts'
-import { mergePatch } from '../../lib/json/merge-patch.ts'
 import { without } from '../../lib/without.ts'
 import type { PermittedStore } from '../../store/permitted.ts'
 import type { Admit, Store } from '../../store/store.ts'
-import { tableOf } from '../../lib/json/table-of.ts'
+import { BodyReader, givesCode, type ReadBody } from './body-reader.ts'
 import { CodeRules, type CodeRulesOptions } from './code-rules.ts'
-import { maskMistakes } from '../kinds/kept-secrets.ts'
 import { listOfKind, ofKind, type Kind } from '../kinds/kind.ts'
-import { OwnedRecords } from '../owned/owned-records.ts'
-import type { Written } from '../owned/owned-routes.ts'
+import { OwnedRecords, type RecordRequest, type Written } from '../owned/owned-records.ts'
 import { Ownership } from '../owned/ownership.ts'
-import { renames, validate, type Warning } from '../validation.ts'
-import { givesReference } from '../kinds/workload-fields.ts'
 
 export interface RegistryOptions extends CodeRulesOptions {
   readonly store: PermittedStore
@@ -40,12 +35,14 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   readonly ownership: Ownership<R, Holdings>
   readonly #kind: Kind<R, Input>
   readonly #code: CodeRules<R>
+  readonly #bodies: BodyReader<R, Input>
   readonly #options: RegistryOptions
 
   constructor(kind: Kind<R, Input>, options: RegistryOptions) {
     this.#kind = kind
     this.#options = options
     this.#code = new CodeRules(kind, options)
+    this.#bodies = new BodyReader(kind, this.#code)
     this.records = new OwnedRecords({
       ...options,
       stored: ofKind(options.store, kind),
@@ -72,11 +69,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   async create(principal: Principal, body: unknown, by?: SourceWriter): Promise<Written<R>> {
     this.checkCreate(principal)
-    const { value, warnings } = await this.#validate(principal, body, maskMistakes(body, undefined))
-    const spec = await this.#code.bound(this.#kind.spec(value, undefined))
+    const { name, spec, warnings } = await this.#bodies.created(principal, body)
     const permit = await this.#code.authorizeCreate(principal, spec)
     const chosen = this.#code.chosenBy(principal, spec)
-    return { resource: await this.#insert(permit, value.name, chosen, by), warnings }
+    return { resource: await this.#insert(permit, name, chosen, by), warnings }
   }
 
   /** @throws GatewayError as `authorizeLogs`, or `runs_elsewhere` */
@@ -92,16 +88,23 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     name: string,
     body: unknown,
     ifMatch: number | undefined,
-    by?: SourceWriter,
   ): Promise<Written<R>> {
-    const change = async (stored: R) => {
-      const { value, warnings } = await this.#validate(principal, body, [
-        ...renames(name, body),
-        ...maskMistakes(body, stored),
-      ])
-      return { spec: await this.#code.bound(this.#kind.spec(value, stored)), warnings }
-    }
-    return this.#change(principal, name, ifMatch, change, { by, sendsCode: true })
+    return this.#change({ principal, name, ifMatch }, { sendsCode: true }, (stored) =>
+      this.#bodies.replaced(principal, body, stored),
+    )
+  }
+
+  /** Replaces a resource by its declaration in a source of files. */
+  async replaceDeclared(
+    principal: Principal,
+    name: string,
+    body: unknown,
+    by: SourceWriter,
+  ): Promise<Written<R>> {
+    const request = { principal, name, ifMatch: undefined }
+    return this.#change(request, { by, sendsCode: true }, (stored) =>
+      this.#bodies.replaced(principal, body, stored),
+    )
   }
 
   async patch(
@@ -110,23 +113,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     patch: unknown,
     ifMatch: number | undefined,
   ): Promise<Written<R>> {
-    const change = async (stored: R) => {
-      const { warnings } = await validate(this.#kind.patch, patch, () => [
-        ...renames(name, patch),
-        ...maskMistakes(patch, stored),
-      ])
-      const merged = await this.#validate(
-        principal,
-        mergePatch(this.#kind.inputOf(stored, patch), patch),
-        [],
-      )
-      // Bind only references that the patch gives. Others keep the secrets that they referred to.
-      const spec = await this.#code.bound(this.#kind.spec(merged.value, stored), (pointer) =>
-        givesReference(patch, pointer),
-      )
-      return { spec, warnings: distinct([...warnings, ...merged.warnings]) }
-    }
-    return this.#change(principal, name, ifMatch, change, { sendsCode: givesCode(patch) })
+    const sendsCode = givesCode(patch)
+    return this.#change({ principal, name, ifMatch }, { sendsCode }, (stored) =>
+      this.#bodies.patched(principal, patch, stored),
+    )
   }
 
   /**
@@ -134,7 +124,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
    * @throws GatewayError `runs_elsewhere`
    */
   async restart(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
-    return this.records.act(principal, 'write', name, ifMatch, async (permit) => {
+    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
       const { resource: stored } = permit
       checkRunsHere(stored, 'there is nothing here to restart')
       return this.#replace(permit, {
@@ -152,7 +142,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     ifMatch: number | undefined,
     by?: SourceWriter,
   ): Promise<R> {
-    return this.records.act(principal, 'write', name, ifMatch, async (permit) => {
+    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
       this.#checkWriter(permit.resource, by)
       const deleted = await this.records.delete(permit)
       this.#options.nudge(name)
@@ -161,16 +151,15 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async #change(
-    principal: Principal,
-    name: string,
-    ifMatch: number | undefined,
-    change: (stored: R) => Promise<{ spec: R['spec']; warnings: readonly Warning[] }>,
+    request: RecordRequest,
     { by, sendsCode }: { readonly by?: SourceWriter | undefined; readonly sendsCode: boolean },
+    read: (stored: R) => Promise<ReadBody<R>>,
   ): Promise<Written<R>> {
-    return this.records.act(principal, 'write', name, ifMatch, async (permit) => {
+    const { principal } = request
+    return this.records.act(request, 'write', async (permit) => {
       this.#checkWriter(permit.resource, by)
       const before = permit.resource.spec
-      const { spec: wanted, warnings } = await change(permit.resource)
+      const { spec: wanted, warnings } = await read(permit.resource)
       await this.#code.checkChange(principal, before, wanted)
       // A source of files vouches for its declarations with its present roles.
       const spec =
@@ -243,18 +232,6 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   #checkWriter(resource: R, by?: SourceWriter): void {
     checkWriter(resource, by, this.#options.sources)
   }
-
-  async #validate(
-    principal: Principal,
-    body: unknown,
-    more: readonly Mistake[],
-  ): Promise<{ readonly value: Input; readonly warnings: readonly Warning[] }> {
-    const { value, warnings } = await this.#kind.read(body, async () => [
-      ...(await this.#kind.mistakes(body, principal)),
-      ...more,
-    ])
-    return { value, warnings: [...warnings, ...this.#kind.warnings(value)] }
-  }
 }
 
 function markOf(by: SourceWriter | undefined): { readonly declared?: DeclaredIn } {
@@ -263,21 +240,9 @@ function markOf(by: SourceWriter | undefined): { readonly declared?: DeclaredIn 
 
 const spaceSettings = { bytes: 'access.quotas.bytes', totalBytes: 'access.quotas.totalBytes' }
 
-function distinct(warnings: readonly Warning[]): Warning[] {
-  return [
-    ...new Map(warnings.map((warning) => [`${warning.pointer} ${warning.code}`, warning])).values(),
-  ]
-}
-
 /** The amounts that a resource adds to its owner's holdings. */
 function whole({ kind, spec }: Resource): Partial<Holdings> {
   return { [kind === 'tool' ? 'tools' : 'adapters']: 1, replicas: spec.replicaCount }
-}
-
-/** True if a patch sends a field that decides which code runs. */
-function givesCode(patch: unknown): boolean {
-  const members = ['imageName', 'imageVersion', 'environmentVariables', 'endpoint']
-  return members.some((member) => Object.hasOwn(tableOf(patch), member))
 }
 
 function checkRunsHere({ name, spec }: Resource, so: string): void {

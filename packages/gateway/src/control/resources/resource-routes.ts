@@ -45,13 +45,15 @@ export function addResources<R extends Resource, Input extends { readonly name: 
   const status = async (principal: Principal, resource: R): Promise<ResourceStatus> =>
     statusOf(
       resource,
-      await options.runtime.status(resource.name),
-      options.problem(resource.name),
+      {
+        found: await options.runtime.status(resource.name),
+        problem: options.problem(resource.name),
+        silence: options.silences.of(resource.uid),
+      },
       {
         logs: mayReadLogs(principal, resource, options.access),
         isAdministrator: hasRole(principal, adminRole),
       },
-      options.silences.of(resource.uid),
     )
 
   serve(app, calls.restart, async (call) => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Replica, WorkloadStatus } from '../../core/workload.ts'
 import { sampleResource } from '../../../test/contracts/samples.ts'
-import { statusOf } from './status.ts'
+import { statusOf, type Seen } from './status.ts'
 
 const resource = sampleResource('x')
 
@@ -28,9 +28,13 @@ function foundWith(more: Partial<Replica>): WorkloadStatus {
 
 const wanted = { ...resource, spec: { ...resource.spec, replicaCount: 1 } }
 
+function seen(found: WorkloadStatus, problem?: string): Seen {
+  return { found, problem, silence: undefined }
+}
+
 function summaryOf(more: Partial<Replica>): string {
   const reader = { logs: true, isAdministrator: true }
-  return statusOf(wanted, foundWith(more), undefined, reader).replicaStatus
+  return statusOf(wanted, seen(foundWith(more)), reader).replicaStatus
 }
 
 test.each([
@@ -40,7 +44,7 @@ test.each([
 ])('%s sees the texts that are for such a reader, and no other', (_who, reader, more) => {
   const texts = { message: 'It ended.', output: 'Said.', internals: 'It is /opt/x.' }
   const found = foundWith({ ...texts, lastExit: { at: '', ...texts } })
-  const { replicas } = statusOf(wanted, found, undefined, reader)
+  const { replicas } = statusOf(wanted, seen(found), reader)
 
   expect(replicas).toMatchObject([
     { message: `It ended.${more}`, lastExit: { message: `It ended.${more}` } },
@@ -55,7 +59,7 @@ test.each([
   "The Service 'x-service' in the namespace 'adapter' was not made by this gateway, so it stays.",
 ])('a reader of logs sees a refusal that concerns the workload: %s', (problem) => {
   const textFor = (logs: boolean): string =>
-    JSON.stringify(statusOf(wanted, foundWith({}), problem, { logs, isAdministrator: false }))
+    JSON.stringify(statusOf(wanted, seen(foundWith({}), problem), { logs, isAdministrator: false }))
 
   expect(textFor(true)).toContain(JSON.stringify(problem).slice(1, -1))
   expect(textFor(false)).not.toContain(JSON.stringify(problem).slice(1, -1))
@@ -64,7 +68,7 @@ test.each([
 test('an administrator alone sees why the gateway cannot make the workload so', () => {
   const problem = 'The API server at https://10.0.0.1 cannot be reached.'
   const textFor = (isAdministrator: boolean): string =>
-    JSON.stringify(statusOf(wanted, foundWith({}), problem, { logs: true, isAdministrator }))
+    JSON.stringify(statusOf(wanted, seen(foundWith({}), problem), { logs: true, isAdministrator }))
 
   expect(textFor(true)).toContain('10.0.0.1')
   expect(textFor(false)).toContain('ReconcileFailed')

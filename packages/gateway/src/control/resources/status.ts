@@ -2,6 +2,7 @@ import type { ResourceStatus } from '@mcp-gateway/contract'
 import type { Resource } from '../../core/resource.ts'
 import type { Silence } from '../../core/silences.ts'
 import type { Condition, Replica, WorkloadStatus } from '../../core/workload.ts'
+import { defined } from '../../lib/defined.ts'
 
 /** Tells which texts of a status its reader may see. */
 export interface StatusReader {
@@ -11,75 +12,99 @@ export interface StatusReader {
   readonly isAdministrator: boolean
 }
 
-/**
- * Builds the status from the desired state, the runtime's view, the last failure (`problem`) and a
- * server's `silence`. `reader` says which of the texts the caller may read.
- */
-export function statusOf(
+/** All that this process knows about a resource beyond its desired state. */
+export interface Seen {
+  /** The runtime's view. */
+  readonly found: WorkloadStatus | undefined
+  /** The last failure to make it so. */
+  readonly problem: string | undefined
+  readonly silence: Silence | undefined
+}
+
+/** Builds the status. `reader` says which of its texts the caller may read. */
+export function statusOf(resource: Resource, seen: Seen, reader: StatusReader): ResourceStatus {
+  return resource.spec.endpoint === undefined
+    ? workloadStatus(resource, seen, reader)
+    : endpointStatus(resource, seen)
+}
+
+function endpointStatus({ generation }: Resource, { silence }: Seen): ResourceStatus {
+  return {
+    readyReplicas: null,
+    updatedReplicas: null,
+    availableReplicas: null,
+    image: '',
+    replicaStatus: 'External',
+    generation,
+    observedGeneration: generation,
+    conditions: conditionsOf(silence),
+    replicas: [],
+  }
+}
+
+function workloadStatus(
   resource: Resource,
-  found: WorkloadStatus | undefined,
-  problem: string | undefined,
+  { found, problem, silence }: Seen,
   reader: StatusReader,
-  silence?: Silence,
 ): ResourceStatus {
   const { spec, generation, restartedAt } = resource
-  if (spec.endpoint !== undefined)
-    return {
-      readyReplicas: null,
-      updatedReplicas: null,
-      availableReplicas: null,
-      image: '',
-      replicaStatus: 'External',
-      generation,
-      observedGeneration: generation,
-      conditions: conditionsOf(silence),
-      replicas: [],
-    }
   // The workload of this name may still belong to an earlier incarnation.
-  const seen = found?.uid === resource.uid ? found : undefined
-  const replicas = seen?.replicas ?? []
+  const own = found?.uid === resource.uid ? found : undefined
+  const replicas = own?.replicas ?? []
   const ready = replicas.filter(({ phase }) => phase === 'ready')
   const updated = replicas.filter((replica) => replica.generation === generation)
-  const current = seen?.observedGeneration === generation
-  const conditions: Condition[] = [...(seen?.conditions ?? []), ...conditionsOf(silence)]
-  if (problem !== undefined)
-    conditions.push({
-      type: 'Accepted',
-      status: 'False',
-      reason: 'ReconcileFailed',
-      message: 'Making it so failed, and the gateway tries again.',
-      ...(isOfWorkload(problem) ? { output: problem } : { internals: problem }),
-      lastTransitionAt: resource.lastUpdatedAt,
-    })
+
+  const conditions: Condition[] = [
+    ...(own?.conditions ?? []),
+    ...conditionsOf(silence),
+    ...(problem === undefined ? [] : [failedBy(problem, resource)]),
+  ]
+
   return {
     readyReplicas: ready.length,
     updatedReplicas: updated.length,
     availableReplicas: ready.length,
     image: `${spec.imageName}:${spec.imageVersion}`,
-    ...(seen?.sandbox === undefined ? {} : { sandbox: seen.sandbox }),
-    replicaStatus: summary(
-      spec.replicaCount,
-      ready.length,
-      updated.filter(({ phase }) => phase === 'ready').length,
+    ...defined({ sandbox: own?.sandbox }),
+    replicaStatus: summaryOf({
+      desired: spec.replicaCount,
+      ready: ready.length,
+      readyAndUpdated: updated.filter(({ phase }) => phase === 'ready').length,
       replicas,
-      current,
-    ),
+      isCurrent: own?.observedGeneration === generation,
+    }),
     generation,
-    ...(restartedAt === undefined ? {} : { restartedAt }),
-    observedGeneration: seen?.observedGeneration ?? 0,
+    ...defined({ restartedAt }),
+    observedGeneration: own?.observedGeneration ?? 0,
     conditions: conditions.map((condition) => told(condition, reader)),
-    replicas: replicas.map((replica) => ({
-      name: replica.name,
-      phase: replica.phase,
-      restarts: replica.restarts,
-      generation: replica.generation,
-      ...(replica.startedAt === undefined
-        ? {}
-        : { startedAt: new Date(replica.startedAt).toISOString() }),
-      ...(replica.reason === undefined ? {} : { reason: replica.reason }),
-      ...messageOf(replica, reader),
-      ...(replica.lastExit === undefined ? {} : { lastExit: told(replica.lastExit, reader) }),
-    })),
+    replicas: replicas.map((replica) => replicaView(replica, reader)),
+  }
+}
+
+function replicaView(replica: Replica, reader: StatusReader): ResourceStatus['replicas'][number] {
+  const { name, phase, restarts, generation, startedAt, reason, lastExit } = replica
+  return {
+    name,
+    phase,
+    restarts,
+    generation,
+    ...defined({
+      startedAt: startedAt === undefined ? undefined : new Date(startedAt).toISOString(),
+      reason,
+    }),
+    ...messageOf(replica, reader),
+    ...defined({ lastExit: lastExit && told(lastExit, reader) }),
+  }
+}
+
+function failedBy(problem: string, { lastUpdatedAt }: Resource): Condition {
+  return {
+    type: 'Accepted',
+    status: 'False',
+    reason: 'ReconcileFailed',
+    message: 'Making it so failed, and the gateway tries again.',
+    ...(isOfWorkload(problem) ? { output: problem } : { internals: problem }),
+    lastTransitionAt: lastUpdatedAt,
   }
 }
 
@@ -126,19 +151,22 @@ function told<T extends Told>(all: T, reader: StatusReader): Omit<T, 'output' | 
   return { ...rest, ...messageOf(all, reader) }
 }
 
+interface Counts {
+  readonly desired: number
+  readonly ready: number
+  readonly readyAndUpdated: number
+  readonly replicas: readonly Replica[]
+  /** True if the runtime has taken up the present generation. */
+  readonly isCurrent: boolean
+}
+
 /**
  * The original's summary, extended. `Healthy` means that all replicas run the present generation.
  */
-function summary(
-  desired: number,
-  ready: number,
-  readyAndUpdated: number,
-  replicas: readonly Replica[],
-  current: boolean,
-): string {
+function summaryOf({ desired, ready, readyAndUpdated, replicas, isCurrent }: Counts): string {
   const existing = replicas.length
   if (desired === 0) return existing === 0 ? 'Stopped' : 'Progressing: stopping'
-  if (!current) return 'Progressing: not taken up yet'
+  if (!isCurrent) return 'Progressing: not taken up yet'
   // A server that has just started has not failed yet.
   if (ready === 0 && existing > 0 && replicas.every(isStarting))
     return `Progressing: ${ready}/${desired} ready`

@@ -11,8 +11,7 @@ import { usersOf } from '../../secrets/users.ts'
 import type { PermittedCollection, PermittedStore } from '../../store/permitted.ts'
 import type { Space } from '../../store/store.ts'
 import { tableOf } from '../../lib/json/table-of.ts'
-import { OwnedRecords } from '../owned/owned-records.ts'
-import type { Written } from '../owned/owned-routes.ts'
+import { OwnedRecords, type Written } from '../owned/owned-records.ts'
 import { renames, validate, type Warning } from '../validation.ts'
 
 export interface SecretRegistryOptions {
@@ -104,7 +103,7 @@ export class SecretRegistry {
     ifMatch: number | undefined,
     { force }: z.output<typeof SecretDeletion>,
   ): Promise<Secret> {
-    return this.records.act(principal, 'write', name, ifMatch, async (permit) => {
+    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
       if (!force) await this.#checkUnused(principal, permit.resource)
       return this.records.delete(permit)
     })
@@ -118,7 +117,7 @@ export class SecretRegistry {
       stored: Secret,
     ) => Promise<{ readonly spec: SecretSpec; readonly warnings: readonly Warning[] }>,
   ): Promise<Written<Secret>> {
-    return this.records.act(principal, 'write', name, ifMatch, async (permit) => {
+    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
       const { spec, warnings } = await change(permit.resource)
       const secret = { ...permit.resource, spec }
       const resource = await this.records.replace(permit, secret, (_, space) =>
