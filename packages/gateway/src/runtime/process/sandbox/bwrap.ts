@@ -6,7 +6,7 @@ import { inAccount, type Account, type Homes } from './homes.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
 import { bounded } from './bounds.ts'
 import { heldBack } from './held-back.ts'
-import { mustBeExecutable } from '../executable.ts'
+import { mustBeExecutable } from '../replica/executable.ts'
 import type { Launch, Sandbox, SandboxOptions, Start } from '../launch.ts'
 import { isWithin, shows, viewArguments, type View } from './view.ts'
 

@@ -18,8 +18,11 @@ test('a replica whose port another server holds is restarted before its next che
   const failures: number[] = []
   const isOwn = async (): Promise<boolean> => false
   const watch = { isOwn, periodMs: 10 }
-  const ailment = await watchHealth(await silentServer(), settings, watch, never, (count) =>
-    failures.push(count),
+  const ailment = await watchHealth(
+    { address: await silentServer(), watch },
+    settings,
+    never,
+    (count) => failures.push(count),
   )
 
   expect(ailment).toBe('PortTaken')
@@ -31,7 +34,7 @@ test('a replica whose listener is unknown counts as failing', async () => {
   const few = { ...settings, periodSeconds: 0.02, restartAfter: 2 }
   const watch = { isOwn, periodMs: 5 }
   const failures: number[] = []
-  const ailment = await watchHealth(await silentServer(), few, watch, never, (count) =>
+  const ailment = await watchHealth({ address: await silentServer(), watch }, few, never, (count) =>
     failures.push(count),
   )
 
@@ -48,8 +51,7 @@ test('a replica that owns its port is asked for answers once in a period', async
   const address = { host: '127.0.0.1', port: (server.address() as AddressInfo).port }
   const isOwn = async (): Promise<boolean> => (looks += 1) < 20
 
-  expect(await watchHealth(address, settings, { isOwn, periodMs: 1 }, never, () => undefined)).toBe(
-    'PortTaken',
-  )
+  const watched = { address, watch: { isOwn, periodMs: 1 } }
+  expect(await watchHealth(watched, settings, never, () => undefined)).toBe('PortTaken')
   expect(asked).toBe(0)
 })

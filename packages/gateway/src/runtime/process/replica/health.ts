@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { monotonicNow } from '../../lib/clock.ts'
-import { timeoutOr } from '../../lib/async/timeout-signal.ts'
+import { monotonicNow } from '../../../lib/clock.ts'
+import { timeoutOr } from '../../../lib/async/timeout-signal.ts'
 
 export interface HealthSettings {
   readonly periodSeconds: number
@@ -23,14 +23,38 @@ export interface PortWatch {
   readonly periodMs: number
 }
 
+/** The place where a server listens. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/**
+ * Tells whether the port accepts connections before the signal aborts. Polls often at first,
+ * because good servers start in a moment.
+ */
+export async function accepts(address: Address, signal: AbortSignal): Promise<boolean> {
+  for (let wait = 10; !signal.aborted; wait = Math.min(wait * 1.3, 250)) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = connect(address)
+      // TCP lets a socket connect to itself when the system assigns it the very port that it calls.
+      socket.once('connect', () => resolve(socket.localPort !== address.port))
+      socket.once('connect', () => socket.destroy())
+      socket.once('error', () => resolve(false))
+    })
+    if (open) return !signal.aborted
+    await sleep(wait, undefined, { signal }).catch(() => undefined)
+  }
+  return false
+}
+
 /**
  * Checks that a server answers, and more often who listens on its port. Returns why it must
  * restart, or undefined on abort. `failing` receives each change of the failures in a row.
  */
 export async function watchHealth(
-  address: { readonly host: string; readonly port: number },
+  { address, watch }: { readonly address: Address; readonly watch: PortWatch | undefined },
   { periodSeconds, timeoutSeconds, restartAfter }: HealthSettings,
-  watch: PortWatch | undefined,
   signal: AbortSignal,
   failing: (failures: number) => void,
 ): Promise<Ailment | undefined> {
@@ -64,10 +88,7 @@ export async function watchHealth(
  * Tells whether a server reacts to a request. A 404 or a closed connection is enough. A connection
  * alone proves nothing: the system accepts it for a stopped process.
  */
-export function answers(
-  { host, port }: { readonly host: string; readonly port: number },
-  signal: AbortSignal,
-): Promise<boolean> {
+export function answers({ host, port }: Address, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port })
 

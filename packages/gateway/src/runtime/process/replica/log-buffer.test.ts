@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { LineCutter } from '../../lib/line-cutter.ts'
+import { LineCutter } from '../../../lib/line-cutter.ts'
 import { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 
 const never = new AbortController().signal

@@ -1,4 +1,4 @@
-import { monotonicNow } from '../../lib/clock.ts'
+import { monotonicNow } from '../../../lib/clock.ts'
 
 /** Characters a millisecond that the gateway reads of one output, and of all outputs together. */
 const ownRate = 8 * 1024
