@@ -81,8 +81,9 @@ const wallClockTable: Readonly<Record<string, string>> = {
   'gateway/src/compose/composition.ts':
     'tokens, keys, sealed ids, signatures and records carry a time',
   'gateway/src/audit/file-sink.ts': 'the name of a damaged file',
-  'gateway/src/runtime/process/process-runtime.ts': 'the status shows when a condition changed',
-  'gateway/src/runtime/process/replica-process.ts': 'the status and each line of a log have a time',
+  'gateway/src/runtime/process/running-workload.ts': 'the status shows when a condition changed',
+  'gateway/src/runtime/process/replica/replica-process.ts': 'the status has the times of starts',
+  'gateway/src/runtime/process/replica/output.ts': 'each line of a log has a time',
   'gateway/src/runtime/kubernetes/announce.ts': 'an Event has a time',
   'gateway/src/runtime/kubernetes/lease.ts': 'the Lease shows when it was renewed',
 }
