@@ -1,9 +1,7 @@
 import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
 import type { Pod } from 'kubernetes-types/core/v1.js'
-import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { ReplicaDirectory } from '../../core/directories/directory.ts'
-import type { Replica } from '../../core/workload.ts'
 import { Listeners } from '../../lib/async/listeners.ts'
 import { allOf } from '../../lib/async/all-of.ts'
 import { Parts } from '../../lib/async/parts.ts'
@@ -11,28 +9,16 @@ import { defined } from '../../lib/defined.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { WorkloadRef } from '../runtime.ts'
 import { metadataOnly, type KubernetesApi, type KubernetesObject } from './api/api.ts'
-import { annotation, ourSelector, ownerOf } from './labels.ts'
+import { ourSelector, ownerOf } from './labels.ts'
 import { ListWatch } from './api/list-watch.ts'
 import { collection, kinds, type Kind } from './api/kinds.ts'
-import { missingReplica, replicaOf } from './replica.ts'
-import { historyOf, withheldOf } from './render.ts'
+import { looksOf, sightOf, type Sight } from './sight.ts'
 
 export interface ClusterViewOptions {
   readonly api: KubernetesApi
   readonly settings: KubernetesConfig
   readonly directory: ReplicaDirectory
   readonly log: Log
-}
-
-/** The objects and replicas of a workload that exist. */
-export interface Sight {
-  readonly uid: string
-  readonly statefulSet: StatefulSet | undefined
-  readonly pods: readonly Pod[]
-  readonly replicas: readonly Replica[]
-  readonly desired: number
-  /** Why the workload does not run although it is wanted. */
-  readonly refused?: { readonly reason: string; readonly message: string }
 }
 
 /**
@@ -151,24 +137,7 @@ export class ClusterView implements AsyncDisposable {
 
     const pods = all.filter((pod) => this.#owner(pod)?.uid === uid)
     const known = statefulSet ?? this.#deleted.get(name)
-    const path = known?.metadata?.annotations?.[annotation.path] ?? settings.pod.path
-    const context = { ...settings, name, path, history: historyOf(known) }
-    const found = pods.map((pod) => replicaOf(pod, context))
-
-    // If somebody has deleted the StatefulSet, its pods go, so do not wait for more of them.
-    const desired = statefulSet?.spec?.replicas ?? Math.max(1, pods.length)
-    const missing = Array.from({ length: desired }, (_, index) => index).filter(
-      (index) => !found.some((replica) => replica.index === index),
-    )
-    const replicas = [...found, ...missing.map((index) => missingReplica(index, context))].toSorted(
-      (a, b) => a.index - b.index,
-    )
-    const withheld = withheldOf(statefulSet)
-    const sight = { uid, statefulSet, pods, replicas, desired: withheld?.replicas ?? desired }
-
-    return withheld === undefined
-      ? sight
-      : { ...sight, refused: { reason: withheld.reason, message: withheld.message } }
+    return sightOf({ name, uid, statefulSet, known, pods }, settings)
   }
 
   #owner(object: KubernetesObject | undefined): WorkloadRef | undefined {
@@ -222,16 +191,4 @@ export class ClusterView implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#parts[Symbol.asyncDispose]()
   }
-}
-
-/**
- * A digest that changes when anybody changes the objects. Where a generation exists, changes of
- * status do not count.
- */
-export function looksOf(objects: readonly (ObjectMeta | undefined)[]): string {
-  return JSON.stringify(
-    objects.map(({ uid, generation, resourceVersion, labels, annotations } = {}) =>
-      generation === undefined ? [uid, resourceVersion] : [uid, generation, labels, annotations],
-    ),
-  )
 }

@@ -29,7 +29,7 @@ export async function* leaseTerms(
   signal: AbortSignal,
   report: (problem: string | undefined, ofWriter: Problems) => void,
 ): AsyncGenerator<AbortSignal> {
-  const retryMs = (options.durationSeconds * 1000) / 4
+  const retryMs = periodMs(options)
   const others = new Observed()
 
   while (!signal.aborted) {
@@ -51,7 +51,7 @@ export async function* leaseTerms(
 
     options.log.info({ lease: options.name }, 'leading: this gateway writes to the cluster')
     const term = new AbortController()
-    const renewing = renew(options, held, retryMs, term, signal)
+    const renewing = renew(options, held, term, signal)
 
     try {
       yield AbortSignal.any([term.signal, signal])
@@ -63,6 +63,11 @@ export async function* leaseTerms(
       else await release(options).catch(() => undefined)
     }
   }
+}
+
+/** Milliseconds between two attempts to acquire or renew the Lease. */
+function periodMs({ durationSeconds }: LeaseOptions): number {
+  return (durationSeconds * 1000) / 4
 }
 
 /** Watches another gateway's Lease: its problems, and when it last changed. */
@@ -128,7 +133,6 @@ async function acquire(
 async function renew(
   options: LeaseOptions,
   first: Lease,
-  everyMs: number,
   term: AbortController,
   signal: AbortSignal,
 ): Promise<void> {
@@ -139,7 +143,7 @@ async function renew(
   // Ends the term even if a request hangs.
   let watchdog = setTimeout(() => term.abort(), deadlineMs)
   while (!ended.aborted) {
-    await sleep(everyMs, undefined, { signal: ended }).catch(() => undefined)
+    await sleep(periodMs(options), undefined, { signal: ended }).catch(() => undefined)
     const begun = performance.now()
 
     try {

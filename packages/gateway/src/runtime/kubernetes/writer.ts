@@ -11,7 +11,8 @@ import {
   type KubernetesApi,
   type KubernetesObject,
 } from './api/api.ts'
-import { looksOf, type ClusterView } from './cluster-view.ts'
+import type { ClusterView } from './cluster-view.ts'
+import { looksOf } from './sight.ts'
 import { collection, kinds, type Kind } from './api/kinds.ts'
 import { fieldManager, label, ourSelector, ownerOf } from './labels.ts'
 import {
