@@ -12,9 +12,11 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * that no import uses is stale and fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
-  main: [
+  main: ['commands', 'config'],
+  commands: [
     'app',
     'audit',
+    'compose',
     'config',
     'demo',
     'runtime',
