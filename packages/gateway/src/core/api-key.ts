@@ -42,7 +42,8 @@ export function newApiKey(): {
   readonly digest: string
 } {
   const id = randomBytes(8).toString('hex')
-  const head = `${recognizablePart(id)}_${base62(BigInt(`0x${randomBytes(32).toString('hex')}`), 43)}`
+  const random = BigInt(`0x${randomBytes(32).toString('hex')}`)
+  const head = `${recognizablePart(id)}_${base62(random, 43)}`
   const text = head + checksum(head)
   return { id, text, digest: digestOf(text).toString('hex') }
 }

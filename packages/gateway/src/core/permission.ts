@@ -30,8 +30,8 @@ export type Guarded = Pick<
 
 /**
  * Proof that a principal may do an action on a resource, or create a record of the kind that
- * `resource` names. Functions that act take a permit, so code
- * that forgets to authorize does not compile. Only `authorize…` functions make permits.
+ * `resource` names. Functions that act take one, so code that forgets to authorize does not
+ * compile. Only `authorize…` functions make permits.
  */
 class PermitToken<A extends Action | 'create', R> {
   /** Makes the type nominal, so that a look-alike object is not a permit. */
@@ -222,6 +222,13 @@ export function checkDeploy(
   throw needsRole(`Creating ${what}, or changing what it runs,`, roles)
 }
 
+/** The variables that an image gets. */
+interface GivenTo {
+  readonly kind: ResourceKind
+  readonly image: Image | undefined
+  readonly variables: GivenVariables
+}
+
 /**
  * Checks that `principal` may give an image these variables. Many variables make a program run
  * other code, so the right to one image would become the right to any code.
@@ -230,9 +237,7 @@ export function checkDeploy(
 export function checkVariables(
   { roles }: Principal,
   rules: AccessRules,
-  kind: ResourceKind,
-  image: Image | undefined,
-  variables: GivenVariables,
+  { kind, image, variables }: GivenTo,
 ): void {
   const refusal = image && rules.checkVariables({ roles }, kind, image, variables)
   if (refusal !== undefined)

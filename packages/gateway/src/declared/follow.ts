@@ -165,17 +165,18 @@ function announcementOf(source: string, news: News): Announcement {
     }
 
   const { kind, name, file, state, reason = '' } = news.outcome
+  const what = `The ${kind} '${name}' of '${file}' (source '${source}')`
   return news.kind === 'failed'
     ? {
         workload: name,
         type: 'Warning',
         reason: 'DeclaredFailed',
-        message: `The ${kind} '${name}' of '${file}' (source '${source}') was not applied: ${reason}`,
+        message: `${what} was not applied: ${reason}`,
       }
     : {
         workload: name,
         type: 'Normal',
         reason: 'DeclaredApplied',
-        message: `The ${kind} '${name}' of '${file}' (source '${source}') was ${state}.`,
+        message: `${what} was ${state}.`,
       }
 }

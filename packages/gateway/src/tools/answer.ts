@@ -88,8 +88,8 @@ export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): P
   })
 }
 
-const isText =
-  /^(text\/.*|application\/(([\w.-]+\+)?(xml|yaml)|x-yaml|javascript|ecmascript|x-www-form-urlencoded|sql|graphql|toml|x-sh))$/
+const textTypes = 'x-yaml|javascript|ecmascript|x-www-form-urlencoded|sql|graphql|toml|x-sh'
+const isText = new RegExp(String.raw`^(text/.*|application/(([\w.-]+\+)?(xml|yaml)|${textTypes}))$`)
 
 function block(content: object): CallResult {
   return new Map([['content', JSON.stringify([content])]])
@@ -169,13 +169,14 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
     const unchecked = whyUnchecked(mistakes)
     if (unchecked !== undefined)
       throw new AnswerUnchecked(unchecked.code, `The tool's answer ${unchecked.detail}.`)
-    if (mistakes.length > 0)
+    if (mistakes.length > 0) {
+      const lines = mistakes.map(({ pointer, detail }) => `- answer${pointer}: ${detail}`)
       return wrongAnswer(
         'output_mismatch',
-        `The tool's answer does not fit its ` +
-          `outputSchema.\n${mistakes.map(({ pointer, detail }) => `- answer${pointer}: ${detail}`).join('\n')}`,
+        ["The tool's answer does not fit its outputSchema.", ...lines].join('\n'),
         { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
       )
+    }
   }
 
   if (ready !== undefined) return ready

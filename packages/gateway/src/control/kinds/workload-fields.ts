@@ -282,11 +282,17 @@ function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown
   )
   const shown = maskedMember(spec)
   const given = tableOf(tableOf(patch)['credential'])
-  const other = 'secretRef' in given ? 'value' : 'value' in given ? 'secretRef' : ''
+  const other = replacedBy(given)
   if (shown.credential === undefined || Array.isArray(shown.credential))
     return { environmentVariables: Object.fromEntries(merging), ...shown }
   const { [other as 'value']: _replaced, ...credential } = shown.credential
   return { environmentVariables: Object.fromEntries(merging), credential }
+}
+
+/** The member of a stored credential that a patch of it replaces. */
+function replacedBy(given: object): 'value' | 'secretRef' | '' {
+  if ('secretRef' in given) return 'value'
+  return 'value' in given ? 'secretRef' : ''
 }
 
 function mapVariables<T>(

@@ -62,8 +62,11 @@ export class CodeRules<R extends Resource> {
 
   #checkVariables(principal: Principal, spec: R['spec']): void {
     const { access } = this.#options
-    const { environmentVariables } = spec
-    checkVariables(principal, access, this.#kind.kind, imageOf(spec), givenOf(environmentVariables))
+    checkVariables(principal, access, {
+      kind: this.#kind.kind,
+      image: imageOf(spec),
+      variables: givenOf(spec.environmentVariables),
+    })
   }
 
   /**

@@ -112,12 +112,14 @@ function failedBy(problem: string, { lastUpdatedAt }: Resource): Condition {
  * The words of refusals that concern the workload: an admission webhook, a quota, an object that is
  * not valid, a name that is taken. They name neither addresses nor accounts of the gateway.
  */
-const ofWorkload =
-  /admission webhook "[^"]*" denied the request|exceeded quota|is invalid: |was not made by this gateway/
+const ofWorkload = [
+  /admission webhook "[^"]*" denied the request/,
+  /exceeded quota|is invalid: |was not made by this gateway/,
+]
 
 /** True if those who may read the logs need a problem, because they can mend its cause. */
 function isOfWorkload(problem: string): boolean {
-  return ofWorkload.test(problem)
+  return ofWorkload.some((words) => words.test(problem))
 }
 
 function conditionsOf(silence: Silence | undefined): Condition[] {

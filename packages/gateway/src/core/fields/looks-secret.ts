@@ -22,8 +22,14 @@ function holdsSecretArgument(text: string): boolean {
   })
 }
 
-const secretName =
-  /(^|[-_.])(API_?KEYS?|KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|PWD|PAT|CREDENTIALS?|CONNECTION_?STRINGS?|PRIVATE|SAS|AUTH|AUTHORIZATION|COOKIES?|DSN|CERT|HEADERS|SIGNATURE)([-_.]|$)|(PASSWORD|SECRET|APIKEY|ACCESSKEY|TOKEN)$/i
+const secretWords = [
+  'API_?KEYS?|KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|PWD|PAT|CREDENTIALS?',
+  'CONNECTION_?STRINGS?|PRIVATE|SAS|AUTH|AUTHORIZATION|COOKIES?|DSN|CERT|HEADERS|SIGNATURE',
+]
+const secretName = new RegExp(
+  `(^|[-_.])(${secretWords.join('|')})([-_.]|$)|(PASSWORD|SECRET|APIKEY|ACCESSKEY|TOKEN)$`,
+  'i',
+)
 
 /**
  * Words and switches that choose a method, and are not secret, as in
@@ -32,9 +38,22 @@ const secretName =
 const plainChoice = /^(true|false|yes|no|on|off|none|null|\d{1,6}|[A-Z][A-Za-z]*Credential)?$/
 
 /** The address of a secret in Azure Key Vault. The address alone opens nothing. */
-const secretPlace =
-  /^https:\/\/[a-z0-9-]+\.vault\.(azure\.net|azure\.cn|usgovcloudapi\.net)\/secrets\/[\w-]+(\/\w+)?\/?$/i
+const secretPlace = new RegExp(
+  String.raw`^https://[a-z0-9-]+\.vault\.(azure\.net|azure\.cn|usgovcloudapi\.net)` +
+    String.raw`/secrets/[\w-]+(/\w+)?/?$`,
+  'i',
+)
 
 /** URLs with a password, JSON Web Tokens, PEM blocks, and the prefixes of providers' keys. */
-const secretValue =
-  /^[a-z][a-z0-9+.-]*:\/\/[^/\s:@]*:[^/\s@]+@|^eyJ[\w-]{8,}\.[\w-]+\.[\w-]*$|-----BEGIN [A-Z ]*PRIVATE KEY-----|^(sk-|sk_live_|ghp_|gho_|ghs_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza|npm_|hf_)[\w-]{8,}|(^|;)\s*(AccountKey|SharedAccessKey|Password)=/i
+const secretValue = new RegExp(
+  [
+    /^[a-z][a-z0-9+.-]*:\/\/[^/\s:@]*:[^/\s@]+@/,
+    /^eyJ[\w-]{8,}\.[\w-]+\.[\w-]*$/,
+    /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
+    /^(sk-|sk_live_|ghp_|gho_|ghs_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza|npm_|hf_)[\w-]{8,}/,
+    /(^|;)\s*(AccountKey|SharedAccessKey|Password)=/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+  'i',
+)

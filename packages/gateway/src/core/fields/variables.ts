@@ -55,7 +55,8 @@ const loaderNames = new RegExp(
     'LD_.*|DYLD_.*|_RLD.*|LIBPATH|SHLIB_PATH|GCONV_PATH|LOCPATH|NLSPATH|GETCONF_DIR|HOSTALIASES',
     'LOCALDOMAIN|RES_OPTIONS|RESOLV_.*|MALLOC_.*|GLIBC_TUNABLES|TZDIR|LIBC_.*|JEMALLOC_.*|ASAN_.*',
     // Shells and the system.
-    'BASH.*|ENV|PATH|PATHEXT|HOME|SHELL|SHELLOPTS|IFS|CDPATH|PS4|PROMPT_COMMAND|ZDOTDIR|FPATH|COMSPEC',
+    'BASH.*|ENV|PATH|PATHEXT|HOME|SHELL|SHELLOPTS|IFS|CDPATH|PS4|PROMPT_COMMAND|ZDOTDIR|FPATH',
+    'COMSPEC',
     'TMPDIR|TEMP|TMP|XDG_.*|USER|LOGNAME|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT',
     'EDITOR|VISUAL|PAGER|LESS.*|BROWSER|MANPAGER|TERMINFO.*|TERMCAP|.*_(?:EDITOR|PAGER|BROWSER)',
     // Programs that start or load the things that these variables name.
@@ -65,29 +66,32 @@ const loaderNames = new RegExp(
     'OCL_ICD_.*|NIX_.*|AWS_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE|TF_CLI_.*',
     'CLOUDSDK_(?:CONFIG|PYTHON.*)',
     // JavaScript.
-    'NODE|NODE_.*|NPM_.*|YARN_.*|PNPM_.*|COREPACK_.*|DENO_.*|BUN_.*|TSX_.*|TS_NODE_.*|NVM_.*|VOLTA_.*',
-    'ELECTRON_.*|V8_.*',
+    'NODE|NODE_.*|NPM_.*|YARN_.*|PNPM_.*|COREPACK_.*|DENO_.*|BUN_.*|TSX_.*|TS_NODE_.*',
+    'NVM_.*|VOLTA_.*|ELECTRON_.*|V8_.*',
     '(?:PUPPETEER|PLAYWRIGHT|CHROME|CHROMIUM)_(?:.*_)?(?:PATH|BIN|ARGS|FLAGS)',
     // Python.
     'PYTHON.*|_?PYTHON|PIP_.*|UV_.*|VIRTUAL_ENV|CONDA.*|PYENV_.*|POETRY_.*|PDM_.*|PIPX_.*|HATCH_.*',
     '__PYVENV_LAUNCHER__',
     // Ruby, Perl, PHP, Lua, R, Tcl, Guile.
-    'RUBY.*|GEM_.*|BUNDLE_.*|BUNDLER_.*|RBENV_.*|PERL.*|PHP.*|PHPRC|COMPOSER.*|LUA_.*|LUAROCKS_.*|R_.*',
-    'TCL.*|TK_LIBRARY|GUILE_.*|JULIA_.*',
+    'RUBY.*|GEM_.*|BUNDLE_.*|BUNDLER_.*|RBENV_.*|PERL.*|PHP.*|PHPRC|COMPOSER.*|LUA_.*|LUAROCKS_.*',
+    'R_.*|TCL.*|TK_LIBRARY|GUILE_.*|JULIA_.*',
     // Java and other virtual machines.
     'JAVA_.*|_JAVA_.*|JDK_.*|_?JDK.*|CLASSPATH|MAVEN_.*|MVN_.*|GRADLE_.*|KOTLIN_.*|JBANG_.*|SBT_.*',
     'IBM_JAVA.*|OPENJ9_.*|GRAALVM_.*|SCALA_.*|JRE_HOME|ANT_(?:OPTS|ARGS|HOME)|CATALINA_.*',
     'JVM_(?:OPTS|ARGS)|SPRING_(?:CONFIG|APPLICATION|CLOUD)_.*',
     // .NET.
-    'DOTNET_.*|COMPLUS_.*|CORECLR_.*|COR_.*|MONO_.*|NUGET_.*|ASPNETCORE_HOSTINGSTARTUP.*|ASPNETCORE_.*',
+    'DOTNET_.*|COMPLUS_.*|CORECLR_.*|COR_.*|MONO_.*|NUGET_.*',
+    'ASPNETCORE_HOSTINGSTARTUP.*|ASPNETCORE_.*',
     // Go, Rust, Erlang, Elixir, Haskell, OCaml.
-    'GO(?:DEBUG|TRACEBACK|FLAGS|ENV|PROXY|PRIVATE|NOPROXY|NOSUMDB|SUMDB|ROOT|PATH|BIN|CACHE|MODCACHE)',
-    'GO(?:TOOLCHAIN|TOOLDIR|WORK|INSECURE|VCS|TMPDIR|GC|MEMLIMIT|MAXPROCS|COVERDIR|AUTH|FIPS140|EXPERIMENT)',
+    'GO(?:DEBUG|TRACEBACK|FLAGS|ENV|PROXY|PRIVATE|NOPROXY|NOSUMDB|SUMDB|ROOT|PATH|BIN)',
+    'GO(?:CACHE|MODCACHE|TOOLCHAIN|TOOLDIR|WORK|INSECURE|VCS|TMPDIR|GC|MEMLIMIT|MAXPROCS)',
+    'GO(?:COVERDIR|AUTH|FIPS140|EXPERIMENT)',
     'CGO_.*|CARGO.*|RUST.*|ERL_.*|ELIXIR_.*|MIX_.*|HEX_.*|GHCRTS|CAML.*|OCAML.*|CC|CXX|LDFLAGS|CFLAGS',
     // Version control, remote shells, containers.
     'GIT_.*|SSH.*|SVN_.*|HG.*|DOCKER_.*|CONTAINER_HOST|KUBECONFIG|KUBERNETES_.*|SUDO_.*|GNUPGHOME',
     // Certificates and proxies.
-    'OPENSSL_.*|SSL_.*|SSLKEYLOGFILE|.*_PROXY|REQUESTS_CA_BUNDLE|CURL_.*|WGETRC|.*_CA_(?:CERTS?|BUNDLE|FILE)',
+    'OPENSSL_.*|SSL_.*|SSLKEYLOGFILE|.*_PROXY|REQUESTS_CA_BUNDLE|CURL_.*|WGETRC',
+    '.*_CA_(?:CERTS?|BUNDLE|FILE)',
     'KRB5.*|GSS_.*|NSS_.*|P11_.*|PKCS11_.*|NETRC',
     // The gateway itself.
     'HOST|PORT|MCPGW_.*|MCP_(?:HOST|PORT|ALLOWED_HOSTS)',
@@ -139,12 +143,10 @@ export function variablePolicy(
     // Without a list, the bridge may run any command, so variables add no further right.
     if (allows === undefined && image.name === bridgeImage) return undefined
 
-    const place =
-      rule !== undefined && (rule.allows !== undefined || ofImage === undefined)
-        ? `the rule '${rule.pattern}' of access.images`
-        : ofImage === undefined
-          ? 'access.images'
-          : `runtime.images.${image.name}.variables`
+    const byRule = rule !== undefined && (rule.allows !== undefined || ofImage === undefined)
+    const general =
+      ofImage === undefined ? 'access.images' : `runtime.images.${image.name}.variables`
+    const place = byRule ? `the rule '${rule.pattern}' of access.images` : general
 
     for (const [variable, { value }] of Object.entries(variables)) {
       const why = refusalOf(variable, value, allows, rule === undefined)

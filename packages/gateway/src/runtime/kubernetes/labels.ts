@@ -69,7 +69,8 @@ export function objectLabels(
 
 /** Selects all objects that this installation has made. */
 export function ourSelector(installation: string): string {
-  return `${label.managedBy}=${fieldManager},${label.installation}=${installation},${label.name},${label.uid}`
+  const ours = `${label.managedBy}=${fieldManager},${label.installation}=${installation}`
+  return `${ours},${label.name},${label.uid}`
 }
 
 /** The workload that owns an object; undefined for objects of others than this installation. */

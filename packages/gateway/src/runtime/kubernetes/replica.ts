@@ -69,8 +69,10 @@ function originOf(
   const port = pod.spec?.containers[0]?.ports?.[0]?.containerPort
   if (ip === undefined || ip === '' || port === undefined) return undefined
   // With several addresses (dual stack) use the first, which the probe has reached.
-  if (address === 'dns')
-    return `http://${pod.metadata?.name}.${serviceName(name)}.${namespace}.svc.${clusterDomain}:${port}`
+  if (address === 'dns') {
+    const service = `${serviceName(name)}.${namespace}.svc.${clusterDomain}`
+    return `http://${pod.metadata?.name}.${service}:${port}`
+  }
   return `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}`
 }
 

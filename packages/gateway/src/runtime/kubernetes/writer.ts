@@ -266,7 +266,8 @@ export class Writer {
     signal: AbortSignal,
   ): Promise<KubernetesObject[]> {
     const { api, settings } = this.#options
-    const labelSelector = `${ourSelector(settings.installation)},${label.name}=${name},${label.uid}=${uid}`
+    const ours = ourSelector(settings.installation)
+    const labelSelector = `${ours},${label.name}=${name},${label.uid}=${uid}`
     const { items } = await api.list<KubernetesObject>(
       collection(kind, settings.namespace),
       signal,
@@ -296,5 +297,6 @@ function isOrphan(metadata: ObjectMeta | undefined): boolean {
 }
 
 function objectName(kind: Kind, name: string): string {
-  return kind === 'Secret' ? environmentName(name) : kind === 'Service' ? serviceName(name) : name
+  if (kind === 'Secret') return environmentName(name)
+  return kind === 'Service' ? serviceName(name) : name
 }

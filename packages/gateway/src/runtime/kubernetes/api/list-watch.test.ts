@@ -58,6 +58,10 @@ class ScriptedApi {
   }
 }
 
+function versionOf(object: KubernetesObject | undefined): string {
+  return object?.metadata?.resourceVersion ?? '-'
+}
+
 describe('a list that is watched', () => {
   let open: ListWatch<KubernetesObject> | undefined
   afterEach(() => open?.[Symbol.asyncDispose]())
@@ -70,10 +74,7 @@ describe('a list that is watched', () => {
       log: pino({ level: 'silent' }),
       retry,
       changed: (before, now) =>
-        seen.push(
-          `${now?.metadata?.name ?? before?.metadata?.name} ` +
-            `${before?.metadata?.resourceVersion ?? '-'}→${now?.metadata?.resourceVersion ?? '-'}`,
-        ),
+        seen.push(`${(now ?? before)?.metadata?.name} ${versionOf(before)}→${versionOf(now)}`),
     })
     return seen
   }

@@ -107,7 +107,8 @@ export function answers({ host, port }: Address, signal: AbortSignal): Promise<b
       connected = true
       const authority = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
       socket.write(
-        `GET /healthz HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: mcp-gateway\r\nConnection: close\r\n\r\n`,
+        `GET /healthz HTTP/1.1\r\nHost: ${authority}\r\n` +
+          'User-Agent: mcp-gateway\r\nConnection: close\r\n\r\n',
       )
     })
 

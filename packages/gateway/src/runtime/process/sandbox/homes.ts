@@ -84,8 +84,11 @@ function give(path: string, uid: number): void {
 }
 
 /** Variables that name folders of the gateway's user. Each owner has caches of their own. */
-const ofTheGatewaysHome =
-  /^(HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|XDG_\w+|npm_config_cache|UV_(CACHE|TOOL|TOOL_BIN|PYTHON_INSTALL)_DIR)$/i
+const ofTheGatewaysHome = new RegExp(
+  String.raw`^(HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|XDG_\w+|npm_config_cache|` +
+    'UV_(CACHE|TOOL|TOOL_BIN|PYTHON_INSTALL)_DIR)$',
+  'i',
+)
 
 /** The inherited variables, with the account's folders in place of those of the gateway's user. */
 export function inAccount(
