@@ -35,17 +35,20 @@ export function knowCallers(
     checkKnown(request.principal)
     take(shares.requests, 1, 'open requests', reply)
   })
+
   // Routes check rights before this hook, so only callers who may send a body take room for it.
   app.addHook('preParsing', async (request, reply) => {
     const bytes = bodyBytes(request)
     if (bytes > 0) take(shares.bodyBytes, bytes, 'bytes in the bodies of requests', reply)
   })
+
   // A client could request long lists on many connections without reading the answers.
   app.addHook('onSend', async (_request, reply, payload) => {
     const bytes = bytesOf(payload)
     if (reply.statusCode >= 400 || bytes <= smallAnswer) return
     take(shares.heldBytes, bytes, heldBytes, reply).spare(() => reply.raw.destroy())
   })
+
   app.setErrorHandler<Error>((thrown, request, reply) =>
     sendProblem(
       thrown instanceof GatewayError ? challenge(request.raw, thrown) : thrown,

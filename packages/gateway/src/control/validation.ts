@@ -28,19 +28,23 @@ export async function validate<S extends z.ZodObject>(
       mistakes: [{ pointer: '', code: 'invalid_type', detail: 'must be an object' }],
     })
   }
+
   const tooMuch = boundMistake(value)
   if (tooMuch !== undefined) throw new GatewayError('validation_failed', { mistakes: [tooMuch] })
+
   const parsed = schema.safeParse(value, { error: plainIssue })
   const mistakes = [
     ...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)),
     ...(await more()),
   ]
+
   if (!parsed.success || mistakes.length > 0) {
     const tooLarge = mistakes.every(({ code }) => code === 'environment_too_large')
     throw new GatewayError(tooLarge ? 'environment_too_large' : 'validation_failed', {
       mistakes: fewOf(mistakes),
     })
   }
+
   const warnings: Warning[] = []
   for (const warning of unknownMembers(schema, value, [])) {
     warnings.push(warning)
@@ -55,6 +59,7 @@ export async function validate<S extends z.ZodObject>(
         ],
       })
   }
+
   return { value: parsed.data, warnings }
 }
 
@@ -90,12 +95,14 @@ function* unknownMembers(
     schema instanceof z.ZodNullable
   )
     return yield* unknownMembers(schema.unwrap(), value, path)
+
   if (Array.isArray(value)) {
     if (schema instanceof z.ZodArray)
       for (const [index, each] of value.entries())
         yield* unknownMembers(schema.element, each, [...path, index])
     return
   }
+
   if (!(schema instanceof z.ZodObject) || typeof value !== 'object' || value === null) return
   const known = Object.keys(schema.shape)
   for (const [key, member] of Object.entries(value)) {
@@ -145,6 +152,7 @@ function boundMistake(value: object): Mistake | undefined {
         code: 'too_deep',
         detail: `must not be nested deeper than ${deepest} levels`,
       }
+
     const next: object[] = []
     for (const each of level) {
       const values: readonly unknown[] = Array.isArray(each) ? each : Object.values(each)
@@ -155,9 +163,11 @@ function boundMistake(value: object): Mistake | undefined {
           code: 'too_many_members',
           detail: `must not hold more than ${mostMembers} members and elements`,
         }
+
       for (const member of values)
         if (typeof member === 'object' && member !== null) next.push(member)
     }
+
     level = next
   }
   return undefined
@@ -169,6 +179,7 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
     if (fitting !== undefined && others.length === 0)
       return fitting.flatMap((each) => toMistakes({ ...each, path: [...issue.path, ...each.path] }))
   }
+
   // The message of a union says only that nothing matched. The alternative that matched deepest
   // says more.
   if (issue.code === 'invalid_union') {
@@ -182,6 +193,7 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
         },
       ]
   }
+
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => ({
       pointer: pointerOf([...issue.path, key]),

@@ -13,7 +13,7 @@ export interface BodyOwner {
 }
 
 /**
- * Reads a body whole, up to `limit`, before a replica is chosen: a slow client then holds no
+ * Reads a body, up to `limit`, before a replica is chosen: a slow client then holds no
  * connection to a server, and an unsent request can go to another replica. `done` gets `body_too_large`, the refusal of the share, or `client_closed_request`.
  */
 export function readBody(
@@ -25,10 +25,12 @@ export function readBody(
   const declared = request.headers['content-length']
   if (declared === undefined && request.headers['transfer-encoding'] === undefined)
     return done(undefined, null)
+
   if (declared !== undefined && Number(declared) > limit) {
     discardBody(request)
     return done(tooLarge(limit), null)
   }
+
   const share = Number(declared ?? Infinity) > uncounted ? owner.openBody() : undefined
   const refuse = (error: GatewayError): void => {
     over = true
@@ -38,34 +40,41 @@ export function readBody(
     share?.release()
     done(error, null)
   }
+
   let first: Buffer | null = null
   let more: Pieces | undefined
   let length = 0
   let over = false
+
   const finish = (body: Buffer): void => {
     over = true
     share?.spare(undefined)
     done(undefined, body)
   }
+
   // Only a body that is still arriving may be given up for another caller.
   share?.spare(() => refuse(shortOf('caller', unfinished)))
   const shortage = share?.hold(Number(declared ?? 0))
   if (shortage !== undefined) return refuse(shortOf(shortage, unfinished))
+
   request.on('data', (chunk: Buffer) => {
     if (over) return
     length += chunk.length
     if (length > limit) return refuse(tooLarge(limit))
     const short = share !== undefined && length > share.held ? share.hold(length) : undefined
     if (short !== undefined) return refuse(shortOf(short, unfinished))
+
     if (first === null) first = chunk
     else {
       if (more === undefined) (more = new Pieces()).push(first)
       more.push(chunk)
     }
   })
+
   request.on('end', () => {
     if (!over) finish(more?.take() ?? first ?? Buffer.alloc(0))
   })
+
   // `close` follows an error, and the end of every request.
   request.on('error', () => undefined)
   request.on('close', () => {

@@ -116,6 +116,7 @@ export class Hop implements AsyncDisposable {
   open(request: IncomingMessage): HandedOver | undefined {
     const header = request.headers[hopHeader]
     if (header === undefined) return undefined
+
     const [to = '', time = '', nonce = '', who = '', digest = '', signature = ''] =
       String(header).split('.')
     const age = this.#monotonicNow() - this.#begunAt
@@ -128,6 +129,7 @@ export class Hop implements AsyncDisposable {
       !(Math.abs(this.#options.now() - at) <= validMs)
     )
       throw forged()
+
     const signed = signedText(
       [to, request.method ?? '', request.url ?? '', time, nonce, who, digest],
       decidingHeaders(request.rawHeaders),
@@ -137,6 +139,7 @@ export class Hop implements AsyncDisposable {
       const wanted = sign(key, signed)
       return given.length === wanted.length && timingSafeEqual(given, wanted)
     })
+
     if (!fits || !this.#once.passes(nonce, age)) throw forged()
     return {
       principal: JSON.parse(Buffer.from(who, 'base64url').toString()) as Principal,
@@ -159,11 +162,13 @@ export class Hop implements AsyncDisposable {
       .map((directory) => directory.get(owner))
       .find((found) => found !== undefined)
     if (peer === undefined) return failed(true)
+
     const { method = '', url = '' } = request
     const headers: Record<string, string> = { 'x-request-id': requestIdOf(request) }
     for (const [name, value] of Object.entries(request.headers))
       if (isPassedOn(name)) headers[name] = String(value)
     headers[hopHeader] = this.sign({ to: owner, method, url, headers, principal, body })
+
     this.#pool(peer.origin).dispatch(
       {
         method: method as Dispatcher.HttpMethod,

@@ -19,6 +19,7 @@ export interface EndpointRules {
 /** Checks that a body has either an image or an endpoint, and that the endpoint is allowed. */
 export function originMistakes(body: unknown, { policy, setting }: EndpointRules): Mistake[] {
   const { imageName, imageVersion, endpoint } = tableOf(body)
+
   const missing = (pointer: string, detail: string): Mistake => ({
     pointer,
     code: 'invalid_type',
@@ -33,6 +34,7 @@ export function originMistakes(body: unknown, { policy, setting }: EndpointRules
         ? [missing('/imageVersion', 'is required, unless there is an endpoint')]
         : []),
     ]
+
   const ambiguous = Object.entries({ imageName, imageVersion })
     .filter(([, value]) => value !== undefined)
     .map(([key]): Mistake => ({
@@ -51,9 +53,11 @@ function addressMistakes(endpoint: unknown, policy: AddressPolicy, setting: stri
     code,
     detail,
   })
+
   if (username !== '' || password !== '')
     return [mistake('endpoint_credentials', 'must not hold a user name or a password')]
   if (hash !== '') return [mistake('invalid_format', 'must not hold a fragment')]
+
   const address =
     literalAddress(hostname) ?? (/(^|\.)localhost\.?$/i.test(hostname) ? '127.0.0.1' : undefined)
   const refusal = address === undefined ? undefined : policy.refusal(address)
@@ -78,6 +82,7 @@ export function endpointWarnings({
   'endpoint' | 'environmentVariables' | 'replicaCount' | 'useWorkloadIdentity'
 >): Warning[] {
   if (endpoint === undefined) return []
+
   const vain = {
     environmentVariables: Object.keys(environmentVariables).length > 0,
     replicaCount: replicaCount > 1,
@@ -86,6 +91,7 @@ export function endpointWarnings({
   const secrets = [...new URL(endpoint).searchParams].filter(([name, value]) =>
     looksSecret(name, value),
   )
+
   return [
     ...Object.entries(vain)
       .filter(([, given]) => given)

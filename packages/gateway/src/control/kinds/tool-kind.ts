@@ -121,8 +121,10 @@ async function definitionMistakes(
   const tool = tableOf(tableOf(tableOf(body)['toolDefinition'])['tool'])
   const { inputSchema, outputSchema } = tool
   const mistakes: Mistake[] = []
+
   for (const [member, schema] of Object.entries({ inputSchema, outputSchema })) {
     if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) continue
+
     const place = `/toolDefinition/tool/${member}`
     if (member === 'inputSchema' && tableOf(schema)['type'] !== 'object')
       mistakes.push({
@@ -138,9 +140,11 @@ async function definitionMistakes(
           'each x-mcp-header must be another header name, on a property of a primitive type ' +
           'that is reached through properties alone',
       })
+
     for (const { pointer, code, detail } of await mistakesOf(schema as Record<string, unknown>))
       mistakes.push({ pointer: `${place}${pointer}`, code, detail })
   }
+
   // A list holds hundreds of definitions.
   if (mistakes.length === 0 && Buffer.byteLength(JSON.stringify(tool)) > largestDefinition)
     mistakes.push({

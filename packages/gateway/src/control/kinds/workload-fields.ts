@@ -39,6 +39,7 @@ export function workloadMistakes(
 ): Mistake[] {
   const { name, replicaCount, environmentVariables, imageName } = tableOf(body)
   const mistakes: Mistake[] = []
+
   const reserved = typeof name === 'string' ? reservedFor(name) : undefined
   if (reserved !== undefined)
     mistakes.push({
@@ -46,44 +47,53 @@ export function workloadMistakes(
       code: 'name_reserved',
       detail: `'${String(name)}' is reserved: it is ${reserved}`,
     })
+
   if (typeof replicaCount === 'number' && replicaCount > maxReplicas)
     mistakes.push({
       pointer: '/replicaCount',
       code: 'too_big',
       detail: `must be at most ${maxReplicas} (runtime.maxReplicas)`,
     })
+
+  return [
+    ...mistakes,
+    ...variableMistakes(imageName, tableOf(environmentVariables)),
+    ...originMistakes(body, endpoints),
+  ]
+}
+
+function variableMistakes(imageName: unknown, variables: Record<string, unknown>): Mistake[] {
+  const mistakes: Mistake[] = []
   let size = 0
-  for (const [key, value] of Object.entries(tableOf(environmentVariables))) {
-    const text: unknown =
-      typeof value === 'object' && value !== null
-        ? (value as Record<string, unknown>)['value']
-        : value
-    if (typeof text === 'string' && text.includes('\u0000'))
-      mistakes.push({
-        pointer: `/environmentVariables/${key}`,
-        code: 'invalid_format',
-        detail: 'must not hold the character NUL',
-      })
+
+  for (const [key, given] of Object.entries(variables)) {
+    const text = typeof given === 'object' && given !== null ? tableOf(given)['value'] : given
     if (typeof text !== 'string') continue
+
+    const pointer = `/environmentVariables/${key}`
+    if (text.includes('\u0000'))
+      mistakes.push({ pointer, code: 'invalid_format', detail: 'must not hold the character NUL' })
     if (imageName === 'mcp-proxy' && key === 'MCP_ARGS') mistakes.push(...argumentMistakes(text))
+
     const length = Buffer.byteLength(key) + Buffer.byteLength(text) + 1
     size += length
     if (length > longestVariable)
       mistakes.push({
-        pointer: `/environmentVariables/${key}`,
+        pointer,
         code: 'environment_too_large',
         detail:
           `must be at most ${longestVariable} bytes with its name: ` +
           'no system starts a program with more',
       })
   }
+
   if (size > largestEnvironment)
     mistakes.push({
       pointer: '/environmentVariables',
       code: 'environment_too_large',
       detail: `must be at most ${largestEnvironment} bytes together`,
     })
-  return [...mistakes, ...originMistakes(body, endpoints)]
+  return mistakes
 }
 
 /** Checks arguments, because the bridge would never start with malformed ones. */

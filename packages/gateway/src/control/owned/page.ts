@@ -33,6 +33,7 @@ export async function pageOf<R extends Stored>(
   const shown: string[] = []
   let length = 0
   let last = ''
+
   // Skip invisible resources here, so that they neither shorten a page nor force a read of the
   // whole store.
   for await (const resource of each(collection, {
@@ -41,6 +42,7 @@ export async function pageOf<R extends Stored>(
   })) {
     if (!fits(resource)) continue
     if (shown.length === limit || length > longestPage) return { shown, next: last }
+
     const text = JSON.stringify(show(resource))
     length += text.length
     shown.push(text)

@@ -98,6 +98,7 @@ export class DeclaredTarget implements Target {
       client: 'local',
       digest,
     }
+
     try {
       const written = await write()
       this.#failures.delete(name)
@@ -106,6 +107,7 @@ export class DeclaredTarget implements Target {
       return written
     } catch (thrown) {
       const error = toGatewayError(thrown)
+
       const { outcome, code } = outcomeOf(error)
       const told = explained(error)
       if (this.#failures.get(name) !== told)

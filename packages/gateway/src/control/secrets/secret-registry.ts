@@ -179,11 +179,13 @@ async function specOf(
   const { value: input, warnings } = await validate(SecretInput, body, () =>
     mistakesOf(body, stored),
   )
+
   const given = input.values ?? { [onlyKey]: input.value ?? '' }
   const values = Object.entries(given).map(([key, value]): [string, SecretText] => {
     const before = valueOf(stored, key)
     return [key, value === maskedValue && before !== undefined ? before : { value }]
   })
+
   const spec = {
     description: input.description,
     requiredRoles: [...new Set(input.requiredRoles)],
@@ -202,6 +204,7 @@ function valueOf(stored: Secret | undefined, key: string): SecretText | undefine
 function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
   const { value, values } = tableOf(body)
   const mistakes = stored === undefined ? [] : renames(stored.name, body)
+
   if (value !== undefined && values !== undefined)
     mistakes.push({
       pointer: '/value',
@@ -214,6 +217,7 @@ function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
       code: 'invalid_type',
       detail: 'is required, unless values has at least one key',
     })
+
   for (const [key, text] of Object.entries({
     ...tableOf(values),
     ...(value === undefined ? {} : { [onlyKey]: value }),
