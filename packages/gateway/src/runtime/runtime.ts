@@ -50,9 +50,9 @@ export interface Runtime extends AsyncDisposable {
   readonly isWorkload?: (socket: LocalSocket) => boolean | Promise<boolean>
 
   /**
-   * Leadership terms until `signal` aborts: one signal each, which aborts when leadership is lost.
-   * Finish work, then ask for the next. `report` receives why there is no term, and the `problems`
-   * of the leader (seconds old).
+   * Leadership terms until `signal` aborts: one signal each, aborted when leadership is lost.
+   * Finish work, then ask for the next. `report` receives why there is no term, if so, and the
+   * `problems` of the current leader (seconds old, cut if very long).
    */
   terms(
     signal: AbortSignal,
