@@ -70,9 +70,11 @@ export class ApiKeys implements AsyncDisposable {
   authenticate(request: IncomingMessage): Principal | undefined {
     const text = keyOf(request)
     if (text === undefined) return undefined
+
     const id = apiKeyId(text)
     if (id === undefined)
       throw refused('The API key is not whole, or has a typing mistake: its checksum does not fit.')
+
     const known = this.#known.get(id)
     if (known === undefined || !timingSafeEqual(digestOf(text), known.digest))
       throw refused('The API key is not known, or was revoked.')
@@ -80,6 +82,7 @@ export class ApiKeys implements AsyncDisposable {
       throw refused(
         'The API key was made with development identity, which counts for nothing here.',
       )
+
     const now = this.#options.now()
     if (now >= known.endsAt) throw refused('The API key has expired.')
     known.usedAt = now
@@ -101,6 +104,7 @@ export class ApiKeys implements AsyncDisposable {
       if (this.#known.delete(id)) this.#ended()
       return
     }
+
     const { owner, spec } = key
     const endsAt =
       spec.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(spec.expiresAt)
@@ -115,8 +119,10 @@ export class ApiKeys implements AsyncDisposable {
           roles: Object.freeze([...spec.roles]),
           apiKey: id,
         })
+
     const usedAt = Math.max(before?.usedAt ?? 0, Date.parse(spec.lastUsedAt ?? '') || 0)
     this.#known.set(id, { key, digest: Buffer.from(spec.digest, 'hex'), endsAt, principal, usedAt })
+
     if (before !== undefined && before.principal.roles.some((role) => !hasRole(principal, role)))
       this.#ended()
   }
@@ -130,6 +136,7 @@ export class ApiKeys implements AsyncDisposable {
     for (const { key, usedAt } of this.#known.values()) {
       const told = Date.parse(key.spec.lastUsedAt ?? '') || 0
       if (usedAt - told < tellUseMs) continue
+
       const lastUsedAt = new Date(usedAt).toISOString()
       await collection
         .replace({ ...key, spec: { ...key.spec, lastUsedAt } }, key.version)
@@ -164,12 +171,14 @@ function keyOf({ headers }: IncomingMessage): string | undefined {
   const bearer = credential.startsWith(apiKeyPrefix) ? credential : undefined
   if (bearer !== undefined && authorization.slice(0, end).toLowerCase() !== 'bearer')
     throw refused('An API key is brought as Authorization: Bearer, or as X-API-Key.')
+
   const given = headers['x-api-key']
   // Repeated headers arrive joined. If one of the values is a key of the gateway, the gateway must
   // judge the header, and rejects it as malformed.
   const own = typeof given === 'string' && given.includes(apiKeyPrefix) ? given : undefined
   if (bearer !== undefined && own !== undefined && bearer !== own)
     throw refused('The request brings two API keys.')
+
   return bearer ?? own
 }
 

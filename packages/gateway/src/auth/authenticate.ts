@@ -46,18 +46,21 @@ export function createAuthenticate({
   networkOf,
 }: AuthenticationOptions): Authenticate {
   const anonymousOf = new BoundedCache<string, Principal>(mostNetworks)
+
   return (request) => {
     checkCredentials(request)
     for (const method of methods) {
       const found = method(request)
       if (found !== undefined) return found
     }
+
     if (hasCredential(request))
       throw new GatewayError('unauthenticated', {
         detail:
           'The gateway does not accept this kind of credential. Send a bearer token or an API key.',
       })
     if (!allowAnonymous) throw new GatewayError('unauthenticated')
+
     const network = networkOf(request)
     let caller = anonymousOf.get(network)
     if (caller === undefined) {

@@ -30,17 +30,21 @@ export function withChallenge(
 ): GatewayError {
   const { code, status, message, title } = refusal
   if (status !== 401 && code !== 'insufficient_scope') return refusal
+
   const parameters: Record<string, string> = { resource_metadata: metadata }
   // RFC 6750 section 3.1: a request without a credential gets no error code.
   if (credential) {
     parameters['error'] = code === 'insufficient_scope' ? 'insufficient_scope' : 'invalid_token'
     if (message !== title) parameters['error_description'] = quotable(message)
   }
+
   const scopes = refusal instanceof InsufficientScope ? refusal.scopes : usual
   if (scopes.length > 0) parameters['scope'] = quotable(scopes.join(' '))
+
   const challenge = `Bearer ${Object.entries(parameters)
     .map(([name, value]) => `${name}="${value}"`)
     .join(', ')}`
+
   return new GatewayError(code, {
     ...(message === title ? {} : { detail: message }),
     headers: { ...refusal.headers, 'www-authenticate': challenge },

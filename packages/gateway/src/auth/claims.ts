@@ -59,12 +59,15 @@ export function principalOf(
         `The token has no claim '${String(idPath)}', so it names no caller. Get another ` +
         'token.',
     })
+
   if (id.length > longestId || unprintable.test(id)) {
     throw new GatewayError('unauthenticated', {
       detail: `The claim '${String(idPath)}' of the token cannot be an id. Get another token.`,
     })
   }
+
   const name = names.map((path) => textClaim(claims, path)).find((text) => text !== undefined) ?? id
+
   return {
     id: id + suffix,
     issuer,
@@ -88,12 +91,14 @@ function rolesOf(claims: Claims, paths: readonly ClaimPath[]): readonly string[]
       : typeof value === 'string' && (last === 'scp' || last === 'scope')
         ? value.split(' ')
         : [value]
+
     for (const each of values) {
       if (typeof each !== 'string' || unprintable.test(each)) continue
       const role = each.trim()
       if (role !== '' && role.length <= longestRole) roles.add(role)
     }
   }
+
   if (roles.size > mostRoles)
     throw new GatewayError('unauthenticated', {
       detail: `The token has more than ${mostRoles} roles. Get a token with fewer roles.`,

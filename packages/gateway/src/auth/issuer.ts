@@ -84,20 +84,24 @@ const algorithms = [
 
 /** Builds the rules of a configured issuer. An Entra ID issuer has rules for each tenant. */
 export function issuerRules(config: IssuerConfig): IssuerRules[] {
-  if (config.preset !== 'entra') {
-    return [
-      rulesOf(config, {
-        authorizationServer: config.issuer,
-        issuers: [config.issuer],
-        audiences: config.audiences,
-        scopes: config.requiredScopes,
-      }),
-    ]
-  }
+  return config.preset === 'entra' ? entraRules(config) : [singleRules(config)]
+}
+
+function singleRules(config: Exclude<IssuerConfig, { preset: 'entra' }>): IssuerRules {
+  return rulesOf(config, {
+    authorizationServer: config.issuer,
+    issuers: [config.issuer],
+    audiences: config.audiences,
+    scopes: config.requiredScopes,
+  })
+}
+
+function entraRules(config: Extract<IssuerConfig, { preset: 'entra' }>): IssuerRules[] {
   const instance = config.instance.replace(/\/+$/, '')
   const [client = ''] = config.audiences
   const appIdUri =
     config.audiences.find((audience) => audience.includes('://')) ?? `api://${client}`
+
   const audiences = [
     ...new Set(
       config.audiences.flatMap((audience) =>
@@ -106,6 +110,7 @@ export function issuerRules(config: IssuerConfig): IssuerRules[] {
     ),
   ]
   const scopes = config.requiredScopes.length === 0 ? ['.default'] : config.requiredScopes
+
   return [config.tenantId].flat().map((tenant) => {
     const authorizationServer = `${instance}/${tenant}/v2.0`
     return rulesOf(config, {
@@ -135,16 +140,13 @@ interface Place {
 
 function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules {
   const preset = presets[config.preset]
-  const identity: IdentityClaims = {
-    id: config.idClaim,
-    names: config.nameClaim === undefined ? preset.names : [config.nameClaim],
-    roles: config.rolesClaims ?? preset.roles,
-  }
   // Clients ask for an Entra scope by the API's address. The token holds the scope without that
   // address.
   const required = config.requiredScopes.map((scope) =>
     tenant === undefined ? scope : scope.slice(scope.lastIndexOf('/') + 1),
   )
+  const identity = identityClaims(config, tenant)
+
   return {
     ...place,
     jwksUri: config.jwksUri,
@@ -157,21 +159,8 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
       return claims.aud === undefined ? [] : [claims.aud].flat()
     },
 
-    checkKind({ typ }, claims) {
-      const kind = typ?.toLowerCase().replace(/^application\//, '')
-      if (kind !== undefined && kind !== 'at+jwt' && kind !== 'jwt')
-        throw refused('The token is of another kind than an access token.')
-      // RFC 9068 marks access tokens with a type. In other tokens, these claims mean an ID token
-      // (OpenID Connect Core, sections 2 and 3.3.2.11).
-      const isIdToken =
-        kind !== 'at+jwt' &&
-        ['nonce', 'at_hash', 'c_hash'].some((claim) => claims[claim] !== undefined)
-      if (isIdToken || preset.notAccess?.(claims) === true)
-        throw refused('The token is no access token.')
-      // The gateway does not check proof of possession (RFC 7800, RFC 9449), so a thief could use
-      // the token here.
-      if (claims['cnf'] !== undefined)
-        throw refused('The token is bound to a key of its client, which cannot be proven here.')
+    checkKind(header, claims) {
+      checkAccessToken(header, claims, preset)
       if (tenant !== undefined && claims['tid'] !== tenant)
         throw refused('The token is of another tenant.')
     },
@@ -184,15 +173,39 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
       throw new InsufficientScope(place.scopes)
     },
 
-    principalOf: (claims) =>
-      principalOf(claims, place.authorizationServer, {
-        ...identity,
-        // As in MSAL accounts. Unlike `sub`, `oid` outlives the app registration.
-        ...(config.idClaim === undefined && tenant !== undefined
-          ? { id: 'oid', suffix: `.${tenant}` }
-          : {}),
-      }),
+    principalOf: (claims) => principalOf(claims, place.authorizationServer, identity),
   }
+}
+
+function identityClaims(config: IssuerConfig, tenant: string | undefined): IdentityClaims {
+  const preset = presets[config.preset]
+  const claims = {
+    id: config.idClaim,
+    names: config.nameClaim === undefined ? preset.names : [config.nameClaim],
+    roles: config.rolesClaims ?? preset.roles,
+  }
+  // As in MSAL accounts. Unlike `sub`, `oid` outlives the app registration.
+  return claims.id === undefined && tenant !== undefined
+    ? { ...claims, id: 'oid', suffix: `.${tenant}` }
+    : claims
+}
+
+function checkAccessToken({ typ }: JWTHeaderParameters, claims: JWTPayload, preset: Preset): void {
+  const kind = typ?.toLowerCase().replace(/^application\//, '')
+  if (kind !== undefined && kind !== 'at+jwt' && kind !== 'jwt')
+    throw refused('The token is of another kind than an access token.')
+
+  // RFC 9068 marks access tokens with a type. In other tokens, these claims mean an ID token
+  // (OpenID Connect Core, sections 2 and 3.3.2.11).
+  const isIdToken =
+    kind !== 'at+jwt' && ['nonce', 'at_hash', 'c_hash'].some((claim) => claims[claim] !== undefined)
+  if (isIdToken || preset.notAccess?.(claims) === true)
+    throw refused('The token is no access token.')
+
+  // The gateway does not check proof of possession (RFC 7800, RFC 9449), so a thief could use
+  // the token here.
+  if (claims['cnf'] !== undefined)
+    throw refused('The token is bound to a key of its client, which cannot be proven here.')
 }
 
 /** `scope` is a list in one text (RFC 8693 section 4.2); `scp` is such a text or an array. */

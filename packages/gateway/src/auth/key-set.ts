@@ -62,6 +62,7 @@ export class KeySet {
       await this.#refresh()
       key = this.#match(header)
     }
+
     if (key === undefined)
       throw new GatewayError('unauthenticated', {
         detail: 'The issuer does not publish the key that signed the token. Get another token.',
@@ -82,6 +83,7 @@ export class KeySet {
     const age = this.#options.now() - this.#fetchedAt
     if (age < freshMs) return
     if (this.#keys !== undefined && age < usableMs) return void this.#refresh()
+
     await this.#refresh()
     if (this.#keys === undefined || this.#options.now() - this.#fetchedAt >= usableMs) {
       throw new GatewayError('issuer_unavailable', {

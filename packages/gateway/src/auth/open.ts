@@ -10,10 +10,8 @@ import {
 } from './authenticate.ts'
 import { withChallenge } from './challenge.ts'
 import { authenticateDevelopment } from './development.ts'
-import { fetchKeys } from './discovery.ts'
+import { openIssuers } from './discovery.ts'
 import { FailureLimit } from './failures.ts'
-import { issuerRules } from './issuer.ts'
-import { KeySet } from './key-set.ts'
 import type { LocalSocket } from '../lib/net/socket-owner.ts'
 import { exceptWorkloads } from './local-caller.ts'
 import { metadataAddress, resourcePath, type ResourceMetadata } from './resource-metadata.ts'
@@ -49,49 +47,56 @@ export interface Identity extends AsyncDisposable {
 }
 
 export function openIdentity(options: IdentityOptions): Identity {
-  const { settings, methods, client, warn, now, isWorkload } = options
   const failures = new FailureLimit({
-    addressOf: (request) => client.addressOf(request),
+    addressOf: (request) => options.client.addressOf(request),
     now: monotonicNow,
   })
-  const counted = methods.map((method) => failures.counting(method))
-  if (settings.mode === 'development') {
-    return {
-      authenticate: createAuthenticate({
-        methods: [
-          ...counted,
-          isWorkload === undefined
-            ? authenticateDevelopment
-            : exceptWorkloads(authenticateDevelopment, isWorkload),
-        ],
-        allowAnonymous: false,
-        networkOf: (request) => failures.addressOf(request),
-      }),
-      challenge: (_request, refusal) => refusal,
-      metadata: undefined,
-      [Symbol.asyncDispose]: async () => undefined,
-    }
+
+  return options.settings.mode === 'development'
+    ? developmentIdentity(options, failures)
+    : tokenIdentity(options, failures)
+}
+
+function developmentIdentity(
+  { methods, isWorkload }: IdentityOptions,
+  failures: FailureLimit,
+): Identity {
+  const claimed =
+    isWorkload === undefined
+      ? authenticateDevelopment
+      : exceptWorkloads(authenticateDevelopment, isWorkload)
+
+  return {
+    authenticate: createAuthenticate({
+      methods: [...methods.map((method) => failures.counting(method)), claimed],
+      allowAnonymous: false,
+      networkOf: (request) => failures.addressOf(request),
+    }),
+    challenge: (_request, refusal) => refusal,
+    metadata: undefined,
+    [Symbol.asyncDispose]: async () => undefined,
   }
+}
+
+function tokenIdentity(options: IdentityOptions, failures: FailureLimit): Identity {
+  const { settings, methods, client, warn, now } = options
   const dispatcher = new Agent({ connections: 2, connect: { timeout: 5000 } })
   const closing = new AbortController()
-  const issuers = settings.issuers.flatMap(issuerRules).map((rules) => ({
-    rules,
-    keys: new KeySet({
-      fetch: () => fetchKeys(rules, { dispatcher, signal: closing.signal }),
-      warn: (what, err) =>
-        warn({ issuer: rules.authorizationServer, ...(err === undefined ? {} : { err }) }, what),
-      now: monotonicNow,
-    }),
-  }))
+  const issuers = openIssuers(settings.issuers, { dispatcher, signal: closing.signal, warn })
   // Clients use the first authorization server, so the advertised scopes are its scopes.
   const scopes = issuers[0]?.rules.scopes ?? []
+
   const resourcesOf = (request: IncomingMessage): string[] => {
     const origin = client.originOf(request)
     return [origin, `${origin}/`, `${origin}${resourcePath(request.url ?? '')}`]
   }
+
   return {
     authenticate: createAuthenticate({
-      methods: [...counted, tokenMethod({ issuers, resourcesOf, failures, now })],
+      methods: [
+        ...methods.map((method) => failures.counting(method)),
+        tokenMethod({ issuers, resourcesOf, failures, now }),
+      ],
       allowAnonymous: settings.allowAnonymous,
       networkOf: (request) => failures.addressOf(request),
     }),

@@ -62,36 +62,10 @@ export function createEdge(options: EdgeOptions): Edge {
       ;(request as Identified)[requestIdKey] = identify(request)
       if (request.rawHeaders.length >= mostHeaders * 2)
         throw new GatewayError('headers_too_large', { headers: { connection: 'close' } })
+
       checkFraming(request)
-      const { host, origin } = request.headers
-      // Node keeps the first of several Host headers, and a later hop might keep the last (RFC 9112
-      // section 3.2 asks for 400).
-      if (host !== undefined && countHeader(request.rawHeaders, 'host') > 1) {
-        throw new GatewayError('invalid_request', {
-          detail: 'The request has more than one Host header. Send one.',
-        })
-      }
-      if (!anyHost && (host === undefined || !hosts.has(hostName(host)))) {
-        throw new GatewayError('host_not_allowed', {
-          detail:
-            'The gateway is not configured for the host name of this request ' +
-            '(edge.allowedHosts). ' +
-            'Use one that it is configured for.',
-        })
-      }
-      if (origin === undefined) return
-      const normal = origin.toLowerCase()
-      if (origins.has(normal)) return allowOrigin(response, origin)
-      // A page of the gateway, or of this machine. DNS rebinding cannot forge either.
-      if (normal === `http://${host?.toLowerCase()}` || normal === `https://${host?.toLowerCase()}`)
-        return
-      if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host)))
-        return
-      throw new GatewayError('origin_not_allowed', {
-        detail:
-          'Pages of this origin may not call the gateway. ' +
-          'An operator can allow it in edge.allowedOrigins.',
-      })
+      checkHost(request, anyHost ? undefined : hosts)
+      checkOrigin(request, response, origins)
     },
 
     preflight(request, response) {
@@ -103,6 +77,7 @@ export function createEdge(options: EdgeOptions): Edge {
       )
         return false
       if (!origins.has(origin.toLowerCase())) return false
+
       response.writeHead(204, {
         'access-control-allow-methods': 'GET, POST, PUT, PATCH, DELETE',
         'access-control-allow-headers': request.headers['access-control-request-headers'] ?? '*',
@@ -112,6 +87,56 @@ export function createEdge(options: EdgeOptions): Edge {
       return true
     },
   }
+}
+
+/**
+ * Checks the host name. Without `allowed`, every name is allowed.
+ * @throws GatewayError `host_not_allowed`, `invalid_request`
+ */
+function checkHost(
+  { headers: { host }, rawHeaders }: IncomingMessage,
+  allowed: ReadonlySet<string> | undefined,
+): void {
+  // Node keeps the first of several Host headers, and a later hop might keep the last (RFC 9112
+  // section 3.2 asks for 400).
+  if (host !== undefined && countHeader(rawHeaders, 'host') > 1)
+    throw new GatewayError('invalid_request', {
+      detail: 'The request has more than one Host header. Send one.',
+    })
+
+  if (allowed !== undefined && (host === undefined || !allowed.has(hostName(host))))
+    throw new GatewayError('host_not_allowed', {
+      detail:
+        'The gateway is not configured for the host name of this request ' +
+        '(edge.allowedHosts). ' +
+        'Use one that it is configured for.',
+    })
+}
+
+/**
+ * Checks that the page of a request may call the gateway, and lets a page of an allowed site read
+ * the answer (CORS).
+ * @throws GatewayError `origin_not_allowed`
+ */
+function checkOrigin(
+  { headers: { host, origin } }: IncomingMessage,
+  response: ServerResponse,
+  allowed: ReadonlySet<string>,
+): void {
+  if (origin === undefined) return
+
+  const normal = origin.toLowerCase()
+  if (allowed.has(normal)) return allowOrigin(response, origin)
+  // A page of the gateway, or of this machine. DNS rebinding cannot forge either.
+  if (normal === `http://${host?.toLowerCase()}` || normal === `https://${host?.toLowerCase()}`)
+    return
+  if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host))) return
+
+  throw new GatewayError('origin_not_allowed', {
+    detail:
+      'Pages of this origin may not call the gateway. ' +
+      'An operator can allow it in edge.allowedOrigins.',
+  })
 }
 
 /**

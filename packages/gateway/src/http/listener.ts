@@ -1,20 +1,14 @@
-import type { IncomingMessage, RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener, Server } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fastify, type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { GatewayError } from '../core/errors.ts'
+import { defined } from '../lib/defined.ts'
 import { createEdge, requestIdOf } from './edge.ts'
 import { health, healthPaths, type HealthChecks } from './health.ts'
 import { refuse } from './refuse.ts'
 import { whenOver } from './over.ts'
 import { sendProblem } from './rest.ts'
-import {
-  createHttpServer,
-  drain,
-  endConnections,
-  listen,
-  type Endpoint,
-  type ServerOptions,
-} from './server.ts'
+import { HttpServer, type Endpoint, type Planes, type ServerOptions } from './server.ts'
 
 const refuseSchemas = (): never => {
   throw new Error(
@@ -73,15 +67,50 @@ export interface Listener extends AsyncDisposable {
 
 /** Opens the one port: MCP endpoints, REST and health behind one edge. */
 export async function openListener(options: ListenerOptions): Promise<Listener> {
-  const { requestFinished } = options
-  let handler: RequestListener = () => undefined
-  const server = createHttpServer(options, {
+  let controlPlane: RequestListener = () => undefined
+  const server = new HttpServer(
+    options,
+    planesOf(options, (request, response) => controlPlane(request, response)),
+  )
+  const api = createApi(options, (listener) => {
+    controlPlane = listener
+    return server.node
+  })
+
+  let draining = false
+  options.routes(api)
+  health(api, {
+    ready: async () => {
+      if (draining) throw new Error('draining')
+      return options.ready()
+    },
+  })
+  await api.ready()
+
+  const address = await server.listen(options.port, options.host)
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  return {
+    origin: `http://${host}:${address.port}`,
+    async [Symbol.asyncDispose]() {
+      draining = true
+      server.endConnections()
+      await sleep(options.drainDelaySeconds * 1000)
+      options.onDrain()
+      await server.drain(AbortSignal.timeout(options.drainSeconds * 1000))
+      await api.close()
+    },
+  }
+}
+
+function planesOf(options: ListenerOptions, controlPlane: RequestListener): Planes {
+  const { endpoints, refused, requestFinished } = options
+  return {
     edge: createEdge(options),
-    endpoints: options.endpoints,
-    controlPlane: (request, response) => handler(request, response),
+    endpoints,
+    controlPlane,
     refuse: (request, response, error) => {
       refuse(request, response, error)
-      options.refused(request, error)
+      refused(request, error)
       requestFinished({
         requestId: requestIdOf(request),
         method: request.method ?? '',
@@ -92,8 +121,15 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       })
     },
     unread: (refusal) => requestFinished({ ...refusal, method: '', path: '', durationMs: 0 }),
-  })
-  let draining = false
+  }
+}
+
+/** The framework of the REST side, which reports each request once it is over. */
+function createApi(
+  options: ListenerOptions,
+  serverFactory: (listener: RequestListener) => Server,
+): FastifyInstance {
+  const { describe, requestFinished } = options
   const api = fastify({
     bodyLimit: options.bodyLimitBytes,
     forceCloseConnections: false,
@@ -104,61 +140,45 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       // Fastify runs no hooks for requests that match no route, so they are logged here.
       reply.raw.once('close', () =>
         requestFinished({
-          requestId: request.id,
-          method: request.method,
-          path: pathOf(request.raw.url),
+          ...named(request),
           status: reply.statusCode,
           durationMs: 0,
-          ...(request.problem === null ? {} : told(request.problem)),
+          ...told(request.problem),
         }),
       )
       sendProblem(error, request, reply)
     },
-    serverFactory: (listener) => {
-      handler = listener
-      return server
-    },
+    serverFactory,
   })
+
   api.decorateRequest('problem', null)
   api.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id))
+
   whenOver(api, ({ request, reply, error, durationMs }) => {
     // Probes come every few seconds, so a good answer to one is not logged.
     if (error === undefined && reply.statusCode === 200 && healthPaths.has(request.url)) return
+
     requestFinished({
-      requestId: request.id,
-      method: request.method,
-      path: pathOf(request.raw.url),
+      ...named(request),
       status: error?.status ?? reply.statusCode,
       durationMs,
-      ...options.describe?.(request),
-      ...(error === undefined ? {} : told(error)),
+      ...describe?.(request),
+      ...told(error),
     })
   })
-  options.routes(api)
-  health(api, {
-    ready: async () => {
-      if (draining) throw new Error('draining')
-      return options.ready()
-    },
-  })
-  await api.ready()
-  const address = await listen(server, options.port, options.host)
-  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
-  return {
-    origin: `http://${host}:${address.port}`,
-    async [Symbol.asyncDispose]() {
-      draining = true
-      endConnections(server)
-      await sleep(options.drainDelaySeconds * 1000)
-      options.onDrain()
-      await drain(server, AbortSignal.timeout(options.drainSeconds * 1000))
-      await api.close()
-    },
-  }
+  return api
 }
 
-function told({ code, cause }: GatewayError): { error: string; cause?: unknown } {
-  return { error: code, ...(cause === undefined ? {} : { cause }) }
+function named({
+  id,
+  method,
+  raw,
+}: FastifyRequest): Pick<Finished, 'requestId' | 'method' | 'path'> {
+  return { requestId: id, method, path: pathOf(raw.url) }
+}
+
+function told(error: GatewayError | null | undefined): Pick<Finished, 'error' | 'cause'> {
+  return error ? defined({ error: error.code, cause: error.cause }) : {}
 }
 
 /**

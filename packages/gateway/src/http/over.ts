@@ -23,6 +23,7 @@ export interface Over {
  */
 export function whenOver(app: FastifyInstance, told: (over: Over) => void): void {
   const courses = new WeakMap<FastifyRequest, Course>()
+
   const look = (request: FastifyRequest, reply: FastifyReply, course: Course): void => {
     if (course.over || !course.gone || !course.answered) return
     course.over = true
@@ -33,6 +34,7 @@ export function whenOver(app: FastifyInstance, told: (over: Over) => void): void
       durationMs: Math.round((performance.now() - course.start) * 100) / 100,
     })
   }
+
   app.addHook('onRequest', async (request, reply) => {
     const course: Course = {
       start: performance.now(),
@@ -40,12 +42,14 @@ export function whenOver(app: FastifyInstance, told: (over: Over) => void): void
       gone: false,
       over: false,
     }
+
     courses.set(request, course)
     reply.raw.once('close', () => {
       course.gone = true
       look(request, reply, course)
     })
   })
+
   app.addHook('onSend', async (request, reply) => {
     const course = courses.get(request)
     if (course === undefined) return

@@ -31,13 +31,10 @@ export function sendRpcError(
     message: error.detail,
     data: { code: error.code, requestId, retryable: error.retry },
   }
-  sendText(
-    response,
-    error,
-    'application/json',
-    requestId,
-    `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify(told)}}`,
-  )
+  sendText(response, error, requestId, {
+    type: 'application/json',
+    text: `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify(told)}}`,
+  })
 }
 
 /** Answers a request that was refused before it reached a plane. */
@@ -47,21 +44,17 @@ export function refuse(
   error: GatewayError,
 ): void {
   const requestId = requestIdOf(request)
-  sendText(
-    response,
-    error,
-    'application/problem+json',
-    requestId,
-    JSON.stringify(problemOf(error, requestId)),
-  )
+  sendText(response, error, requestId, {
+    type: 'application/problem+json',
+    text: JSON.stringify(problemOf(error, requestId)),
+  })
 }
 
 function sendText(
   response: ServerResponse,
   error: GatewayError,
-  type: string,
   requestId: string,
-  text: string,
+  { type, text }: { readonly type: string; readonly text: string },
 ): void {
   response.writeHead(error.status, {
     ...error.headers,

@@ -38,6 +38,7 @@ function readWhole(body: IncomingMessage, limit: number): Promise<Buffer> {
         new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.` }),
       )
     }
+
     if (Number(body.headers['content-length'] ?? 0) > limit) return tooLarge()
     let over = false
     body.on('data', (chunk: Buffer) => {
@@ -47,6 +48,7 @@ function readWhole(body: IncomingMessage, limit: number): Promise<Buffer> {
       over = true
       tooLarge()
     })
+
     body.on('end', () => resolve(pieces.take()))
     body.on('error', reject)
   })
@@ -101,11 +103,13 @@ export function sendProblem(
     known === undefined
       ? toGatewayError(thrown)
       : new GatewayError(known, { cause: thrown, ...adviceOn(known) })
+
   request.problem = error
   if (unread.has(error.code)) {
     reply.removeHeader('connection')
     discardBody(request.raw)
   }
+
   // Sent as bytes, because Fastify adds a charset to text, and JSON has none (RFC 8259 section 11).
   const body = Buffer.from(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
   void reply.code(error.status).headers(error.headers).type('application/problem+json').send(body)
@@ -114,11 +118,13 @@ export function sendProblem(
 /** Makes every error of the REST API a problem, including those for unknown paths and methods. */
 export function addProblems(app: FastifyInstance): void {
   app.setErrorHandler(sendProblem)
+
   const routes: { readonly method: string; readonly pattern: RegExp }[] = []
   app.addHook('onRoute', ({ method, url }) => {
     for (const each of [method].flat())
       routes.push({ method: each, pattern: new RegExp(`^${url.replaceAll(/:\w+/g, '[^/]+')}$`) })
   })
+
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0] ?? ''
     const allowed = routes.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method)
