@@ -36,18 +36,16 @@ export function probeModern(
     },
   })
 
-  return ask(
-    child,
-    options,
-    (id, message, silent) => {
+  return ask(child, options, {
+    first: requestMessage(discoverId, 'server/discover', discover),
+    later: hello(options),
+    judge: (id, message, silent) => {
       if (id === discoverId)
         return { era: eraOf(message.get('result'), message.get('error')), fresh: !silent }
       // An initialized child has its session, and no other client can open it again.
       return message.has('result') ? { era: 'legacy', fresh: false } : undefined
     },
-    { first: requestMessage(discoverId, 'server/discover', discover), after: hello(options) },
-    undefined,
-  )
+  })
 }
 
 /**
@@ -55,13 +53,11 @@ export function probeModern(
  * afterwards.
  */
 export async function takesInitialize(child: Child, options: ProbeOptions): Promise<boolean> {
-  const answer = await ask(
-    child,
-    options,
-    (_id, message) => ({ takes: message.has('result') }),
-    { first: hello(options) },
-    { takes: false },
-  )
+  const answer = await ask(child, options, {
+    first: hello(options),
+    judge: (_id, message) => ({ takes: message.has('result') }),
+    otherwise: { takes: false },
+  })
   return answer?.takes ?? false
 }
 
@@ -73,19 +69,27 @@ function hello({ clientInfo }: ProbeOptions): string {
   )
 }
 
+interface Question<T> {
+  readonly first: string
+  /** Sent when the child was silent to the first message. */
+  readonly later?: string
+  /** Returns undefined for an answer that decides nothing. */
+  judge(id: string, message: ReadonlyMap<string, string>, silent: boolean): T | undefined
+  /** The verdict on a child that stays silent. */
+  readonly otherwise?: T
+}
+
 function ask<T>(
   child: Child,
   { silentMs, boundMs }: ProbeOptions,
-  judge: (id: string, message: ReadonlyMap<string, string>, silent: boolean) => T | undefined,
-  send: { readonly first: string; readonly after?: string },
-  otherwise: T | undefined,
+  { first, later, judge, otherwise }: Question<T>,
 ): Promise<T | undefined> {
   return new Promise((resolve) => {
     let silent = false
     const impatience = setTimeout(() => {
-      if (send.after === undefined) return
+      if (later === undefined) return
       silent = true
-      child.send(Buffer.from(send.after))
+      child.send(Buffer.from(later))
     }, silentMs)
     const bound = setTimeout(() => decide(otherwise), boundMs)
 
@@ -99,17 +103,13 @@ function ask<T>(
     child.listen({
       line: (line, { id }) => {
         if (id !== discoverId && id !== initializeId) return
-        const verdict = judge(
-          id,
-          readObject(Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString()) ??
-            new Map(),
-          silent,
-        )
+        const text = Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString()
+        const verdict = judge(id, readObject(text) ?? new Map(), silent)
         if (verdict !== undefined) decide(verdict)
       },
       ended: () => decide(undefined),
     })
 
-    child.send(Buffer.from(send.first))
+    child.send(Buffer.from(first))
   })
 }

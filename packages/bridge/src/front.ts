@@ -57,20 +57,20 @@ export function createFront(handler: Handler, options: FrontOptions): Server {
           !allowedHosts.has(hostName(host)) ||
           (origin !== undefined && !allowedHosts.has(hostName(origin.replace(/^https?:\/\//, '')))))
       ) {
-        return sendRpcError(
-          response,
-          403,
-          undefined,
-          errorCode.invalidRequest,
-          'This Host or Origin is not allowed (MCP_ALLOWED_HOSTS).',
-        )
+        return sendRpcError(response, 403, {
+          code: errorCode.invalidRequest,
+          message: 'This Host or Origin is not allowed (MCP_ALLOWED_HOSTS).',
+        })
       }
 
       const { url = '' } = request
       if (/^\/mcp\/?(\?|$)/.test(url)) return handler.handle(request, response)
       if (url === '/healthz') return sendJson(response, 200, healthy, {})
 
-      sendRpcError(response, 404, undefined, errorCode.methodNotFound, 'The MCP server is at /mcp.')
+      sendRpcError(response, 404, {
+        code: errorCode.methodNotFound,
+        message: 'The MCP server is at /mcp.',
+      })
     },
   )
 

@@ -34,15 +34,25 @@ export interface RemoteBridgeOptions extends OwnHeaders {
  * Client headers that the remote server gets: those for MCP, content and tracing. Identity and
  * cookies stay here.
  */
-const passedOn =
-  /^(accept|content-type|mcp-.*|last-event-id|traceparent|tracestate|baggage|user-agent|accept-language|x-request-id)$/
+const passedOn = oneOf(
+  'accept|content-type|mcp-.*|last-event-id|user-agent|accept-language',
+  'traceparent|tracestate|baggage|x-request-id',
+)
 
 /**
  * Hop-by-hop headers (RFC 9110 section 7.6.1), cookies, and headers about the server's origin,
  * which is not the client's origin.
  */
-const stopsHere =
-  /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|set-cookie|www-authenticate|access-control-.*|alt-svc|clear-site-data|strict-transport-security)$/
+const stopsHere = oneOf(
+  'connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade',
+  'set-cookie|www-authenticate|access-control-.*',
+  'alt-svc|clear-site-data|strict-transport-security',
+)
+
+/** Matches a header's name in lower case, by patterns. */
+function oneOf(...patterns: readonly string[]): RegExp {
+  return new RegExp(`^(${patterns.join('|')})$`)
+}
 
 /**
  * A remote MCP server behind this address. Bytes pass through both ways, with the configured
@@ -67,14 +77,11 @@ export class RemoteBridge implements Handler {
   handle(request: IncomingMessage, response: ServerResponse): void {
     const { method = '' } = request
     if (method !== 'POST' && method !== 'GET' && method !== 'DELETE') {
-      return sendRpcError(
-        response,
-        405,
-        undefined,
-        errorCode.invalidRequest,
-        'Method not allowed.',
-        { allow: 'POST, GET, DELETE' },
-      )
+      return sendRpcError(response, 405, {
+        code: errorCode.invalidRequest,
+        message: 'Method not allowed.',
+        headers: { allow: 'POST, GET, DELETE' },
+      })
     }
 
     const send = (body: Buffer | null): void => {
@@ -84,7 +91,12 @@ export class RemoteBridge implements Handler {
       } catch (error) {
         this.#options.log.error({ err: error }, 'the headers for the remote server cannot be read')
         const { code, message } = missingCredentials(error)
-        return sendRpcError(response, 502, idOf(body), errorCode.internal, message, {}, { code })
+        return sendRpcError(response, 502, {
+          id: idOf(body),
+          code: errorCode.internal,
+          message,
+          data: { code },
+        })
       }
 
       const names = new Set(own.map(([name]) => name.toLowerCase()))
@@ -122,7 +134,7 @@ function answerTo(
   { log, secret }: RemoteBridgeOptions,
 ): Relay {
   const refuse = (status: number, message: string): void =>
-    sendRpcError(response, status, idOf(body), errorCode.internal, message)
+    sendRpcError(response, status, { id: idOf(body), code: errorCode.internal, message })
   return new Relay(response, {
     head(status, raw) {
       const refusal = refusalOf(status)

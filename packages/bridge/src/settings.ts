@@ -258,8 +258,20 @@ function remote(
   return url === undefined ? undefined : { kind, url, headers, keyVault }
 }
 
-const framing =
-  /^(host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|proxy-connection|expect|mcp-session-id)$/i
+/** Headers that frame the message or name the session. */
+const setByBridge: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'keep-alive',
+  'mcp-session-id',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
 
 /**
  * Reads a JSON object or lines `Name: value`. `@file:/path`, or `{"file": "/path"}` in JSON, names
@@ -277,6 +289,7 @@ function parseHeaders(text: string | undefined, mistakes: string[]): UpstreamHea
     mistakes.push(`MCP_PROXY_HEADERS: ${mistake}`)
     return []
   })
+
   const twice = repeatedHeader(headers.map(({ name }) => name))
   if (twice !== undefined) mistakes.push(`MCP_PROXY_HEADERS: ${twice} stands there twice`)
   return headers
@@ -313,7 +326,7 @@ function fileOf(given: unknown): { readonly file: boolean; readonly plain: unkno
  */
 export function headerMistake(name: string, value: unknown, place: number): string | undefined {
   if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) return `name ${place} is not a header name`
-  if (framing.test(name)) return `${name} is set by the bridge`
+  if (setByBridge.has(name.toLowerCase())) return `${name} is set by the bridge`
   if (typeof value !== 'string' || !isHeaderValue(value))
     return `the value of ${name} is not a header value`
   return undefined

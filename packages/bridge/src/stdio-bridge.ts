@@ -142,36 +142,32 @@ export class StdioBridge implements Handler {
       case 'DELETE':
         return this.#take(request, response)
       default:
-        sendRpcError(response, 405, undefined, errorCode.invalidRequest, 'Method not allowed.', {
-          allow: 'POST, GET, DELETE',
+        sendRpcError(response, 405, {
+          code: errorCode.invalidRequest,
+          message: 'Method not allowed.',
+          headers: { allow: 'POST, GET, DELETE' },
         })
     }
   }
 
   #post(request: IncomingMessage, response: ServerResponse): void {
     if (!isJson(request.headers['content-type']))
-      return sendRpcError(
-        response,
-        415,
-        undefined,
-        errorCode.invalidRequest,
-        'The body must be application/json.',
-      )
+      return sendRpcError(response, 415, {
+        code: errorCode.invalidRequest,
+        message: 'The body must be application/json.',
+      })
 
     const { accept } = request.headers
     if (accept !== undefined && !accepts(accept, 'application/json'))
-      return sendRpcError(
-        response,
-        406,
-        undefined,
-        errorCode.invalidRequest,
-        'The client must accept application/json and text/event-stream.',
-      )
+      return sendRpcError(response, 406, {
+        code: errorCode.invalidRequest,
+        message: 'The client must accept application/json and text/event-stream.',
+      })
 
     readBody(request, response, this.#options.bodies.of(request), (body) => {
       const mistake = jsonMistake(body)
       if (mistake !== undefined)
-        return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
+        return sendRpcError(response, 400, { code: errorCode.parse, message: mistake })
 
       const ambiguity = findAmbiguity(body)
       if (ambiguity !== undefined) return sendAmbiguous(response, ambiguity)
@@ -207,8 +203,12 @@ export class StdioBridge implements Handler {
     const impatience = setTimeout(
       () => {
         if (response.destroyed) return
-        const reason = this.#tellsSlow()
-        sendRpcError(response, 504, id, errorCode.internal, reason, { 'retry-after': '10' })
+        sendRpcError(response, 504, {
+          id,
+          code: errorCode.internal,
+          message: this.#tellsSlow(),
+          headers: { 'retry-after': '10' },
+        })
       },
       Math.min(handshakeMs, startMs),
     ).unref()
@@ -309,13 +309,10 @@ export class StdioBridge implements Handler {
   #get(request: IncomingMessage, response: ServerResponse): void {
     if (accepts(request.headers.accept ?? '', 'text/event-stream')) this.#take(request, response)
     else
-      sendRpcError(
-        response,
-        406,
-        undefined,
-        errorCode.invalidRequest,
-        'The client must accept text/event-stream.',
-      )
+      sendRpcError(response, 406, {
+        code: errorCode.invalidRequest,
+        message: 'The client must accept text/event-stream.',
+      })
   }
 
   /** Handles a request without a body. */
@@ -323,13 +320,10 @@ export class StdioBridge implements Handler {
     const id = first(request.headers['mcp-session-id'])
     const session = id === undefined ? undefined : this.#sessions.get(id)
     if (id === undefined)
-      sendRpcError(
-        response,
-        400,
-        undefined,
-        errorCode.invalidRequest,
-        'Mcp-Session-Id is required.',
-      )
+      sendRpcError(response, 400, {
+        code: errorCode.invalidRequest,
+        message: 'Mcp-Session-Id is required.',
+      })
     else if (session === undefined) sendNoSession(response)
     else this.#sessions.take(session, request, response, nothing)
   }
@@ -338,14 +332,18 @@ export class StdioBridge implements Handler {
   #open(body: Buffer, request: IncomingMessage, response: ServerResponse): void {
     const { method, id } = outline(body)
     if (method !== 'initialize' || id === undefined)
-      return sendRpcError(
-        response,
-        400,
+      return sendRpcError(response, 400, {
         id,
-        errorCode.invalidRequest,
-        'Mcp-Session-Id is required: initialize first.',
-      )
-    if (this.#stopped) return sendRpcError(response, 503, id, errorCode.internal, this.#whyStopped)
+        code: errorCode.invalidRequest,
+        message: 'Mcp-Session-Id is required: initialize first.',
+      })
+    if (this.#stopped)
+      return sendRpcError(response, 503, {
+        id,
+        code: errorCode.internal,
+        message: this.#whyStopped,
+      })
+
     const sessionId = randomBytes(16).toString('base64url')
     const caller = callerOf(request)
     const linkOf = (sessionOf: () => Session): Link => this.#link(caller, sessionOf)
@@ -482,7 +480,7 @@ const whySilent = {
 } as const
 
 function sendNoSession(response: ServerResponse): void {
-  sendRpcError(response, 404, undefined, errorCode.sessionNotFound, 'Session not found.')
+  sendRpcError(response, 404, { code: errorCode.sessionNotFound, message: 'Session not found.' })
 }
 
 /** The mistake in bytes that are no JSON text for a line, or undefined. */

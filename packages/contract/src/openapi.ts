@@ -12,6 +12,7 @@ export function openApiDocument(version: string): object {
     const path = (paths[endpoint.path] ??= {})
     path[endpoint.method] = operation(operationId, endpoint)
   }
+
   return createDocument({
     openapi: '3.1.1',
     info: {
@@ -49,68 +50,69 @@ export function openApiDocument(version: string): object {
 }
 
 function operation(operationId: string, endpoint: Endpoint): Operation {
-  const problem = (status: number): Operation =>
-    status === 304
-      ? { description: 'Not modified.' }
-      : {
-          description: problemTitles[status] ?? 'Problem',
-          content: { 'application/problem+json': { schema: Problem } },
-        }
-  const { success } = endpoint
-  const content =
-    success.schema !== undefined
-      ? { 'application/json': { schema: success.schema } }
-      : success.type !== undefined
-        ? { [success.type]: { schema: z.string() } }
-        : undefined
-  const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [
-    name,
-    { description, schema: { type: 'string' } },
-  ])
-  const [, parameter] = /\{(\w+)\}/.exec(endpoint.path) ?? []
-  const name = parameter === undefined ? {} : { path: z.object({ [parameter]: z.string() }) }
-  const conditional = endpoint.problems.includes(412)
-    ? {
-        header: z.object({
-          'If-Match': z
-            .string()
-            .optional()
-            .meta({ description: 'An ETag: refused with 412 when it has changed since.' }),
-        }),
-      }
-    : {}
   return {
     operationId,
     summary: endpoint.summary,
     tags: [endpoint.path.split('/')[1]],
-    requestParams: {
-      ...name,
-      ...conditional,
-      ...(endpoint.query === undefined ? {} : { query: endpoint.query }),
-    },
-    ...(endpoint.body === undefined
-      ? {}
-      : {
-          requestBody: {
-            required: true,
-            content: {
-              [endpoint.body.type]: {
-                schema: endpoint.body.schema,
-                ...(endpoint.body.example === undefined ? {} : { example: endpoint.body.example }),
-              },
-            },
-          },
-        }),
-    responses: {
-      [success.status]: {
-        description: success.description,
-        ...(content === undefined ? {} : { content }),
-        ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
-      },
-      ...Object.fromEntries(
-        [400, 401, ...endpoint.problems, 503].map((status) => [status, problem(status)]),
-      ),
-    },
+    requestParams: parameters(endpoint),
+    ...(endpoint.body === undefined ? {} : { requestBody: requestBody(endpoint.body) }),
+    responses: responses(endpoint),
+  }
+}
+
+function parameters({ path, problems, query }: Endpoint): Operation {
+  const [, name] = /\{(\w+)\}/.exec(path) ?? []
+  return {
+    ...(name === undefined ? {} : { path: z.object({ [name]: z.string() }) }),
+    ...(problems.includes(412) ? { header: conditional } : {}),
+    ...(query === undefined ? {} : { query }),
+  }
+}
+
+const conditional = z.object({
+  'If-Match': z
+    .string()
+    .optional()
+    .meta({ description: 'An ETag: refused with 412 when it has changed since.' }),
+})
+
+function requestBody({ type, schema, example }: NonNullable<Endpoint['body']>): Operation {
+  const content = { schema, ...(example === undefined ? {} : { example }) }
+  return { required: true, content: { [type]: content } }
+}
+
+function responses({ success, problems }: Endpoint): Operation {
+  const all = [400, 401, ...problems, 503]
+  return {
+    [success.status]: successResponse(success),
+    ...Object.fromEntries(all.map((status) => [status, problem(status)])),
+  }
+}
+
+function successResponse(success: Endpoint['success']): Operation {
+  const content = contentOf(success)
+  const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [
+    name,
+    { description, schema: { type: 'string' } },
+  ])
+
+  return {
+    description: success.description,
+    ...(content === undefined ? {} : { content }),
+    ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
+  }
+}
+
+function contentOf({ schema, type }: Endpoint['success']): Operation | undefined {
+  if (schema !== undefined) return { 'application/json': { schema } }
+  return type === undefined ? undefined : { [type]: { schema: z.string() } }
+}
+
+function problem(status: number): Operation {
+  if (status === 304) return { description: 'Not modified.' }
+  return {
+    description: problemTitles[status] ?? 'Problem',
+    content: { 'application/problem+json': { schema: Problem } },
   }
 }
 

@@ -17,6 +17,13 @@ const samples = [
   },
 ]
 
+const calls = [
+  { adapter: 'mcp-example', tool: 'add', args: { a: 2, b: 40 } },
+  { adapter: 'everything', tool: 'echo', args: { message: 'hello from the demo' } },
+]
+
+const protocolVersion = '2025-11-25'
+
 /**
  * Registers the samples, makes real calls and prints them, to show a newcomer how it works.
  * It uses the public API only, as any client would.
@@ -41,13 +48,10 @@ export async function runDemo(
     )
   }
 
-  const calls: readonly [string, string, Record<string, unknown>][] = [
-    ['mcp-example', 'add', { a: 2, b: 40 }],
-    ['everything', 'echo', { message: 'hello from the demo' }],
-  ]
-  for (const [adapter, tool, args] of calls) {
+  for (const { adapter, tool, args } of calls) {
     try {
-      await callTool(`${origin}/adapters/${adapter}/mcp`, tool, args, print, signal)
+      const session = new DemoSession(`${origin}/adapters/${adapter}/mcp`, signal)
+      await callTool(session, tool, args, print)
     } catch (error) {
       if (signal.aborted) return
       print(
@@ -59,98 +63,91 @@ export async function runDemo(
 }
 
 async function callTool(
-  url: string,
+  session: DemoSession,
   tool: string,
-  args: Record<string, unknown>,
+  args: Readonly<Record<string, unknown>>,
   print: (line: string) => void,
-  signal: AbortSignal,
 ): Promise<void> {
-  print(`POST ${url}`)
-  const initialized = await send(
-    url,
-    undefined,
-    {
-      jsonrpc: '2.0',
-      id: 1,
-      method: 'initialize',
-      params: {
-        protocolVersion: '2025-11-25',
-        capabilities: {},
-        clientInfo: { name: 'mcp-gateway-demo', version: '0.1.0' },
-      },
-    },
-    signal,
-  )
+  print(`POST ${session.url}`)
+  const initialized = await session.request('initialize', {
+    protocolVersion,
+    capabilities: {},
+    clientInfo: { name: 'mcp-gateway-demo', version: '0.1.0' },
+  })
+  const serverInfo = JSON.stringify(pick(initialized.result, 'serverInfo'))
+  print(`  initialize → ${initialized.status} ${serverInfo}`)
+  await session.send({ jsonrpc: '2.0', method: 'notifications/initialized' })
 
-  print(
-    `  initialize → ${initialized.status} ` +
-      `${JSON.stringify(pick(initialized.result, 'serverInfo'))}`,
-  )
+  const { result: listed } = await session.request('tools/list')
+  print(`  tools/list → ${toolNames(listed) ?? JSON.stringify(listed)}`)
 
-  const { session } = initialized
+  const { result: called } = await session.request('tools/call', { name: tool, arguments: args })
+  const content = JSON.stringify(pick(called, 'content'))
+  print(`  tools/call ${tool} ${JSON.stringify(args)} → ${content}`)
 
-  await send(url, session, { jsonrpc: '2.0', method: 'notifications/initialized' }, signal)
-  const listed = await send(url, session, { jsonrpc: '2.0', id: 2, method: 'tools/list' }, signal)
-  const tools = pick(listed.result, 'tools')
-  print(
-    '  tools/list → ' +
-      `${Array.isArray(tools) ? tools.map((entry) => String(pick(entry, 'name'))).join(', ') : JSON.stringify(listed.result)}`,
-  )
+  await session.end()
+}
 
-  const called = await send(
-    url,
-    session,
-    { jsonrpc: '2.0', id: 3, method: 'tools/call', params: { name: tool, arguments: args } },
-    signal,
-  )
-
-  print(
-    `  tools/call ${tool} ${JSON.stringify(args)} → ` +
-      `${JSON.stringify(pick(called.result, 'content'))}`,
-  )
-  await send(url, session, undefined, signal)
+function toolNames(listed: unknown): string | undefined {
+  const tools = pick(listed, 'tools')
+  return Array.isArray(tools)
+    ? tools.map((entry) => String(pick(entry, 'name'))).join(', ')
+    : undefined
 }
 
 interface Answer {
   readonly status: number
-  readonly session: string | undefined
   readonly result: unknown
 }
 
-/** Sends one MCP message over streamable HTTP, or ends the session if there is no message. */
-async function send(
-  url: string,
-  session: string | undefined,
-  message: unknown,
-  signal: AbortSignal,
-): Promise<Answer> {
-  const response = await request(url, {
-    method: message === undefined ? 'DELETE' : 'POST',
-    headers: defined({
-      accept: 'application/json, text/event-stream',
-      'content-type': 'application/json',
-      'mcp-session-id': session,
-      'mcp-protocol-version': session && '2025-11-25',
-    }),
-    body: message === undefined ? null : JSON.stringify(message),
-    headersTimeout: 120_000,
-    signal: timeoutOr(signal, 120_000),
-  })
+/** A session with an MCP server over streamable HTTP. */
+class DemoSession {
+  readonly url: string
+  readonly #signal: AbortSignal
+  #id: string | undefined
+  #requests = 0
 
-  const text = await response.body.text()
-  const answer = parseAnswer(text)
-
-  if (response.statusCode >= 400 && message !== undefined) {
-    throw new Error(
-      `${response.statusCode} ` +
-        `${JSON.stringify(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`,
-    )
+  constructor(url: string, signal: AbortSignal) {
+    this.url = url
+    this.#signal = signal
   }
 
-  return {
-    status: response.statusCode,
-    session: header(response.headers['mcp-session-id']) ?? session,
-    result: pick(answer, 'result'),
+  request(method: string, params?: unknown): Promise<Answer> {
+    this.#requests += 1
+    return this.send({ jsonrpc: '2.0', id: this.#requests, method, params })
+  }
+
+  send(message: unknown): Promise<Answer> {
+    return this.#exchange('POST', JSON.stringify(message))
+  }
+
+  async end(): Promise<void> {
+    await this.#exchange('DELETE', null)
+  }
+
+  async #exchange(method: 'POST' | 'DELETE', body: string | null): Promise<Answer> {
+    const response = await request(this.url, {
+      method,
+      headers: defined({
+        accept: 'application/json, text/event-stream',
+        'content-type': 'application/json',
+        'mcp-session-id': this.#id,
+        'mcp-protocol-version': this.#id && protocolVersion,
+      }),
+      body,
+      headersTimeout: 120_000,
+      signal: timeoutOr(this.#signal, 120_000),
+    })
+
+    const text = await response.body.text()
+    const answer = parseAnswer(text)
+    if (response.statusCode >= 400 && method === 'POST') {
+      const reason = pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200)
+      throw new Error(`${response.statusCode} ${JSON.stringify(reason)}`)
+    }
+
+    this.#id = header(response.headers['mcp-session-id']) ?? this.#id
+    return { status: response.statusCode, result: pick(answer, 'result') }
   }
 }
 

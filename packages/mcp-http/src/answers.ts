@@ -31,15 +31,22 @@ export function sendJson(
   checkUnsent(response)
 }
 
-/** Answers with a JSON-RPC error. `id` is raw JSON; `data` may hold a stable code. */
+/** A JSON-RPC error as an answer. */
+export interface RpcError {
+  /** Raw JSON. Undefined if the id of the request is not known. */
+  readonly id?: string | undefined
+  readonly code: number
+  readonly message: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** Holds a stable code. */
+  readonly data?: { readonly code: string }
+}
+
+/** Answers with a JSON-RPC error. */
 export function sendRpcError(
   response: ServerResponse,
   status: number,
-  id: string | undefined,
-  code: number,
-  message: string,
-  headers: Readonly<Record<string, string>> = {},
-  data?: { readonly code: string },
+  { id, code, message, headers = {}, data }: RpcError,
 ): void {
   if (response.headersSent || response.destroyed) return
   sendJson(response, status, Buffer.from(errorAnswer(id, code, message, data)), headers)
@@ -50,9 +57,8 @@ export function sendRpcError(
  * id itself may be ambiguous.
  */
 export function sendAmbiguous(response: ServerResponse, why: string): void {
-  const message =
-    `${why} The message was not passed on. Send each member once, ` + 'spelled as MCP spells it.'
-  const answer = errorAnswer(undefined, errorCode.invalidRequest, message, {
+  const advice = 'The message was not passed on. Send each member once, spelled as MCP spells it.'
+  const answer = errorAnswer(undefined, errorCode.invalidRequest, `${why} ${advice}`, {
     code: 'ambiguous_message',
   })
   sendJson(response, 400, Buffer.from(answer), {})

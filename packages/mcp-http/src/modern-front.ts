@@ -67,13 +67,11 @@ export class ModernFront<Caller> {
     // A client has nothing to notify over HTTP, but a notification is not an error.
     if (classified.request === undefined) return void response.writeHead(202).end()
     if (listens(classified.request) && !takesEvents(response))
-      return sendRpcError(
-        response,
-        406,
-        classified.request.id,
-        errorCode.invalidRequest,
-        'The client must accept text/event-stream to listen: its answer is a stream.',
-      )
+      return sendRpcError(response, 406, {
+        id: classified.request.id,
+        code: errorCode.invalidRequest,
+        message: 'The client must accept text/event-stream to listen: its answer is a stream.',
+      })
 
     const { params } = classified.request
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 
 /**
  * A fast streamable HTTP server for measuring a proxy in front. `echo` returns its arguments, other
@@ -8,6 +8,19 @@ import { createServer } from 'node:http'
 const { PORT = '3001', HOST = '127.0.0.1', MCPGW_REPLICA_NAME = 'direct' } = process.env
 
 const megabyte = Buffer.alloc(1024 * 1024, 'x')
+
+interface Message {
+  readonly id?: number | string
+  readonly method?: string
+  readonly params?: { readonly name?: string; readonly arguments?: unknown }
+}
+
+/** A request with an id, and its open response. */
+interface Call {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly message: Message
+}
 
 const http = createServer((request, response) => {
   if (request.method === 'DELETE') return void response.writeHead(200).end()
@@ -24,85 +37,94 @@ const http = createServer((request, response) => {
     if (request.url === '/score')
       return void response.writeHead(200, { 'content-type': 'application/json' }).end(text)
 
-    const message = JSON.parse(text) as {
-      id?: number | string
-      method?: string
-      params?: { name?: string; arguments?: unknown }
-    }
-
-    const answer = (result: unknown, headers: Record<string, string> = {}): void => {
-      const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: message.id, result }))
-      response.writeHead(200, {
-        ...headers,
-        'content-type': 'application/json',
-        'content-length': body.length,
-      })
-      response.end(body)
-    }
-
+    const message = JSON.parse(text) as Message
     if (message.id === undefined) return void response.writeHead(202).end()
-    switch (message.method ?? '') {
-      case 'initialize':
-        // The id names the replica, so that tests can see a session stay on its replica, even after
-        // a restart.
-        return answer(
-          {
-            protocolVersion: '2025-11-25',
-            capabilities: { tools: {} },
-            serverInfo: { name: 'echo', version: '1.0.0' },
-          },
-          { 'mcp-session-id': `${MCPGW_REPLICA_NAME}_${randomUUID()}` },
-        )
-      case 'tools/list':
-        return answer({ tools: [{ name: 'echo', inputSchema: { type: 'object' } }] })
-      case 'tools/call': {
-        const session = request.headers['mcp-session-id'] ?? ''
-        if (message.params?.name === 'where')
-          return answer({
-            content: [{ type: 'text', text: MCPGW_REPLICA_NAME }],
-            structuredContent: {
-              replica: MCPGW_REPLICA_NAME,
-              session,
-              headers: request.headers,
-              url: request.url,
-            },
-          })
-
-        if (message.params?.name === 'never') return
-        if (message.params?.name === 'break') return void request.socket.destroy()
-        if (message.params?.name === 'redirect')
-          return void response
-            .writeHead(307, {
-              location: 'http://127.0.0.1:1/',
-              'set-cookie': 'a=b',
-              'www-authenticate': 'Bearer',
-            })
-            .end()
-
-        if (message.params?.name === 'big') {
-          response.writeHead(200, { 'content-type': 'application/octet-stream' })
-          let left = Number((message.params.arguments as { megabytes: number }).megabytes)
-
-          const write = (): void => {
-            while (left > 0) {
-              left -= 1
-              if (!response.write(megabyte)) return void response.once('drain', write)
-            }
-            response.end()
-          }
-
-          return write()
-        }
-
-        return answer({
-          content: [{ type: 'text', text: JSON.stringify(message.params?.arguments) }],
-        })
-      }
-      default:
-        return answer({})
-    }
+    serve({ request, response, message })
   })
 })
+
+function serve(call: Call): void {
+  const { method = '', params } = call.message
+  switch (method) {
+    case 'initialize':
+      return initialize(call)
+    case 'tools/list':
+      return answer(call, { tools: [{ name: 'echo', inputSchema: { type: 'object' } }] })
+    case 'tools/call':
+      return (tools[params?.name ?? ''] ?? echo)(call)
+    default:
+      return answer(call, {})
+  }
+}
+
+function answer(
+  { response, message }: Call,
+  result: unknown,
+  headers: Record<string, string> = {},
+): void {
+  const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: message.id, result }))
+  response.writeHead(200, {
+    ...headers,
+    'content-type': 'application/json',
+    'content-length': body.length,
+  })
+  response.end(body)
+}
+
+function initialize(call: Call): void {
+  const result = {
+    protocolVersion: '2025-11-25',
+    capabilities: { tools: {} },
+    serverInfo: { name: 'echo', version: '1.0.0' },
+  }
+  // The id names the replica, so that tests can see a session stay on its replica, even after a
+  // restart.
+  answer(call, result, { 'mcp-session-id': `${MCPGW_REPLICA_NAME}_${randomUUID()}` })
+}
+
+function echo(call: Call): void {
+  const text = JSON.stringify(call.message.params?.arguments)
+  answer(call, { content: [{ type: 'text', text }] })
+}
+
+/** The tools other than `echo`. */
+const tools: Readonly<Record<string, (call: Call) => void>> = {
+  where(call) {
+    const { headers, url } = call.request
+    answer(call, {
+      content: [{ type: 'text', text: MCPGW_REPLICA_NAME }],
+      structuredContent: {
+        replica: MCPGW_REPLICA_NAME,
+        session: headers['mcp-session-id'] ?? '',
+        headers,
+        url,
+      },
+    })
+  },
+
+  never: () => undefined,
+
+  break: ({ request }) => void request.socket.destroy(),
+
+  redirect({ response }) {
+    const headers = { 'set-cookie': 'a=b', 'www-authenticate': 'Bearer' }
+    response.writeHead(307, { location: 'http://127.0.0.1:1/', ...headers }).end()
+  },
+
+  big({ response, message }) {
+    response.writeHead(200, { 'content-type': 'application/octet-stream' })
+    let left = Number((message.params?.arguments as { megabytes: number }).megabytes)
+
+    const write = (): void => {
+      while (left > 0) {
+        left -= 1
+        if (!response.write(megabyte)) return void response.once('drain', write)
+      }
+      response.end()
+    }
+    write()
+  },
+}
 
 http.listen(Number(PORT), HOST)
 process.once('SIGTERM', () => process.exit(0))

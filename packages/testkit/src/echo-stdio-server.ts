@@ -7,6 +7,17 @@ import { createInterface } from 'node:readline'
 const lines = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
 const [mode = ''] = process.argv.slice(2)
 
+interface Message {
+  readonly id?: number | string
+  readonly method?: string
+  readonly params?: {
+    readonly name?: string
+    readonly arguments?: Readonly<Record<string, unknown>>
+    readonly protocolVersion?: string
+    readonly _meta?: { readonly progressToken?: unknown }
+  }
+}
+
 if (mode === 'exit') {
   console.error('this server does not want to live')
   process.exit(3)
@@ -16,79 +27,71 @@ if (mode === 'stubborn') process.on('SIGTERM', () => console.error('SIGTERM is i
 if (mode === 'stubborn') setInterval(() => undefined, 1000)
 
 lines.on('line', (line) => {
-  const message = JSON.parse(line) as {
-    id?: number | string
-    method?: string
-    params?: {
-      name?: string
-      arguments?: Record<string, unknown>
-      protocolVersion?: string
-      _meta?: { progressToken?: unknown }
-    }
-  }
+  const message = JSON.parse(line) as Message
   if (message.id === undefined) return
+  const result = resultOf(message)
+  if (result !== undefined) send({ jsonrpc: '2.0', id: message.id, result })
+})
 
-  const send = (body: unknown): void => void process.stdout.write(`${JSON.stringify(body)}\n`)
-  const answer = (result: unknown): void => send({ jsonrpc: '2.0', id: message.id, result })
-  const args = message.params?.arguments
+function send(body: unknown): void {
+  process.stdout.write(`${JSON.stringify(body)}\n`)
+}
 
-  if (message.method === 'initialize')
-    return answer({
-      protocolVersion: message.params?.protocolVersion ?? '2025-11-25',
-      capabilities: { tools: {} },
-      serverInfo: { name: 'echo', version: '1.0.0' },
-    })
-  if (message.method === 'tools/list')
-    return answer({ tools: [{ name: 'echo', inputSchema: { type: 'object' } }] })
+/** Returns undefined for a request that gets no answer. */
+function resultOf({ method, params = {} }: Message): unknown {
+  switch (method) {
+    case 'initialize':
+      return {
+        protocolVersion: params.protocolVersion ?? '2025-11-25',
+        capabilities: { tools: {} },
+        serverInfo: { name: 'echo', version: '1.0.0' },
+      }
+    case 'tools/list':
+      return { tools: [{ name: 'echo', inputSchema: { type: 'object' } }] }
+    default:
+      return callTool(params)
+  }
+}
 
-  switch (message.params?.name ?? '') {
+type Parameters = NonNullable<Message['params']>
+
+function callTool({ name, arguments: args, _meta: meta }: Parameters): unknown {
+  const progressToken = meta?.progressToken
+  switch (name) {
     case 'pid':
-      return answer({ content: [{ type: 'text', text: String(process.pid) }] })
+      return saying(String(process.pid))
     case 'never':
-      return
+      return undefined
     case 'exit':
       console.error('the last words')
-      process.exit(7)
-      break
+      return process.exit(7)
     case 'big':
-      return answer({ content: [{ type: 'text', text: 'x'.repeat(Number(args?.['bytes'])) }] })
-    case 'flood': {
-      const count = Number(args?.['count'])
-      const progressToken = message.params?._meta?.progressToken
-
-      for (let progress = 0; progress < count; progress += 1) {
-        const text = `${progress} ${'x'.repeat(1000)}`
-        send(
-          progressToken === undefined
-            ? {
-                jsonrpc: '2.0',
-                method: 'notifications/message',
-                params: { level: 'info', data: text },
-              }
-            : {
-                jsonrpc: '2.0',
-                method: 'notifications/progress',
-                params: { progressToken, progress, message: text },
-              },
-        )
-      }
-
-      return answer({ content: [] })
-    }
+      return saying('x'.repeat(Number(args?.['bytes'])))
+    case 'flood':
+      flood(Number(args?.['count']), progressToken)
+      return { content: [] }
     case 'progress':
-      for (let index = 1; index <= 3; index += 1)
-        send({
-          jsonrpc: '2.0',
-          method: 'notifications/progress',
-          params: {
-            progressToken: message.params?._meta?.progressToken,
-            progress: index,
-            total: 3,
-          },
-        })
-
-      return answer({ content: [] })
+      for (let progress = 1; progress <= 3; progress += 1)
+        notify('progress', { progressToken, progress, total: 3 })
+      return { content: [] }
     default:
-      return answer({ content: [{ type: 'text', text: JSON.stringify(args) }] })
+      return saying(JSON.stringify(args))
   }
-})
+}
+
+function saying(text: string): unknown {
+  return { content: [{ type: 'text', text }] }
+}
+
+/** Sends notifications of 1 kB: progress if the caller wants it, otherwise log messages. */
+function flood(count: number, progressToken: unknown): void {
+  for (let progress = 0; progress < count; progress += 1) {
+    const message = `${progress} ${'x'.repeat(1000)}`
+    if (progressToken === undefined) notify('message', { level: 'info', data: message })
+    else notify('progress', { progressToken, progress, message })
+  }
+}
+
+function notify(kind: 'message' | 'progress', params: unknown): void {
+  send({ jsonrpc: '2.0', method: `notifications/${kind}`, params })
+}

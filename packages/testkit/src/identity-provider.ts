@@ -175,6 +175,7 @@ export class IdentityProvider implements AsyncDisposable {
 
   #claimsOf(account: string, scope: string, client: string): Record<string, unknown> {
     const roles = this.accounts.get(account)?.roles ?? []
+
     switch (this.#options.shape ?? 'generic') {
       case 'entra':
         return {
@@ -218,6 +219,7 @@ export class IdentityProvider implements AsyncDisposable {
 
   #configuration(): Configuration {
     const { audience, accessTokenSeconds = 3600, shape } = this.#options
+
     return {
       jwks: { keys: [this.#key.jwk] },
       cookies: { keys: ['test'] },
@@ -284,6 +286,7 @@ export class IdentityProvider implements AsyncDisposable {
       request,
       response,
     )
+
     if (prompt.name === 'login') {
       const accountId = String(request.headers['x-account'])
       return await provider.interactionFinished(

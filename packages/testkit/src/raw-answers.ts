@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 
 const ok = 'HTTP/1.1 200 OK\r\n'
+const goOn = 'HTTP/1.1 100 Continue\r\n\r\n'
 const body = 'Content-Length: 2\r\n\r\n{}'
 
 /** Answers that no HTTP client should accept. */
@@ -18,7 +19,7 @@ export const brokenAnswers: Readonly<Record<string, string>> = {
   'a control character within a header': `${ok}X-Correlation-Id: a\u0001b\r\n${body}`,
   'a long header': `${ok}X-Correlation-Id: ${'a'.repeat(40_000)}\r\n${body}`,
   'thousands of headers': `${ok}${'X-Correlation-Id: a\r\n'.repeat(3000)}${body}`,
-  'thousands of informational answers': `${'HTTP/1.1 100 Continue\r\n\r\n'.repeat(5000)}${ok}${body}`,
+  'thousands of informational answers': `${goOn.repeat(5000)}${ok}${body}`,
   'another protocol': 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nhello',
   'status 000': `HTTP/1.1 000 X\r\n${body}`,
   'no HTTP at all': '{}',

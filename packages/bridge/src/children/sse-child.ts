@@ -22,6 +22,20 @@ export interface SseOptions {
   readonly log: Logger
 }
 
+interface SseRequest {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Buffer | null
+}
+
+/** Takes an answer in pieces. `chunk` returns false to pause, and then calls `resume`. */
+interface SseAnswer {
+  head(status: number, contentType: string): void
+  chunk(bytes: Buffer, resume: () => void): boolean
+  end(failure?: string): void
+}
+
 /**
  * A connection to an HTTP+SSE server (MCP 2024-11-05, transports), used like a child on stdio. One
  * event stream brings its messages, and the first event names the address for POSTs.
@@ -129,27 +143,31 @@ export class SseChild implements Child {
       else this.#hear(Buffer.from(data))
     })
     const { pathname, search } = this.#options.url
+    const headers = { accept: 'text/event-stream' }
 
-    this.#dispatch('GET', pathname + search, { accept: 'text/event-stream' }, null, {
-      head: (status, type) => {
-        if (status >= 300 && status < 400) this.#end(redirectsElsewhere('event stream', status))
-        else if (status !== 200 || !type.startsWith('text/event-stream'))
-          this.#end(`The server does not offer an event stream (HTTP ${status}).`)
-      },
-      chunk: (bytes, resume) => {
-        try {
-          events.push(bytes)
-        } catch (error) {
-          if (!(error instanceof RangeError)) throw error
-          this.#end(error.message)
-        }
+    this.#dispatch(
+      { method: 'GET', path: pathname + search, headers, body: null },
+      {
+        head: (status, type) => {
+          if (status >= 300 && status < 400) this.#end(redirectsElsewhere('event stream', status))
+          else if (status !== 200 || !type.startsWith('text/event-stream'))
+            this.#end(`The server does not offer an event stream (HTTP ${status}).`)
+        },
+        chunk: (bytes, resume) => {
+          try {
+            events.push(bytes)
+          } catch (error) {
+            if (!(error instanceof RangeError)) throw error
+            this.#end(error.message)
+          }
 
-        if (!this.#paused) return true
-        this.#resume = resume
-        return false
+          if (!this.#paused) return true
+          this.#resume = resume
+          return false
+        },
+        end: (failure) => this.#end(failure ?? 'The server closed its event stream.'),
       },
-      end: (failure) => this.#end(failure ?? 'The server closed its event stream.'),
-    })
+    )
   }
 
   /**
@@ -167,19 +185,23 @@ export class SseChild implements Child {
   }
 
   #post(path: string, message: Uint8Array): void {
-    this.#dispatch('POST', path, { 'content-type': 'application/json' }, Buffer.from(message), {
-      head: (status) => {
-        if (status >= 500) this.#failed(message, `The server refused a message (HTTP ${status}).`)
-        // The session has ended or never existed, so the server answers no later message.
-        else if (status >= 400) this.#end(`The server refused a message (HTTP ${status}).`)
-        else if (status >= 300) this.#end(redirectsElsewhere('message endpoint', status))
+    const headers = { 'content-type': 'application/json' }
+    this.#dispatch(
+      { method: 'POST', path, headers, body: Buffer.from(message) },
+      {
+        head: (status) => {
+          if (status >= 500) this.#failed(message, `The server refused a message (HTTP ${status}).`)
+          // The session has ended or never existed, so the server answers no later message.
+          else if (status >= 400) this.#end(`The server refused a message (HTTP ${status}).`)
+          else if (status >= 300) this.#end(redirectsElsewhere('message endpoint', status))
+        },
+        chunk: () => true,
+        end: (failure) => {
+          this.#unread -= message.length
+          if (failure !== undefined) this.#failed(message, failure)
+        },
       },
-      chunk: () => true,
-      end: (failure) => {
-        this.#unread -= message.length
-        if (failure !== undefined) this.#failed(message, failure)
-      },
-    })
+    )
   }
 
   /**
@@ -199,17 +221,7 @@ export class SseChild implements Child {
     this.#lines.line(message)
   }
 
-  #dispatch(
-    method: 'GET' | 'POST',
-    path: string,
-    headers: Readonly<Record<string, string>>,
-    body: Buffer | null,
-    answer: {
-      head(status: number, contentType: string): void
-      chunk(bytes: Buffer, resume: () => void): boolean
-      end(failure?: string): void
-    },
-  ): void {
+  #dispatch({ method, path, headers, body }: SseRequest, answer: SseAnswer): void {
     let own: Readonly<Record<string, string>>
     try {
       own = Object.fromEntries(this.#options.headers())
@@ -218,8 +230,17 @@ export class SseChild implements Child {
       return queueMicrotask(() => this.#end(missingCredentials(error).message))
     }
 
+    // Some servers compress unless the request forbids compression.
+    const all = { ...own, ...headers, 'accept-encoding': 'identity' }
+    const { answerTimeoutMs, streamTimeoutMs } = this.#options
+    const headersTimeout = method === 'POST' ? answerTimeoutMs : streamTimeoutMs
+
+    this.#pool.dispatch({ method, path, headers: all, body, headersTimeout }, this.#handler(answer))
+  }
+
+  #handler(answer: SseAnswer): Dispatcher.DispatchHandler {
     let resume: () => void = () => undefined
-    const handler: Dispatcher.DispatchHandler = {
+    return {
       onConnect: () => undefined,
       onHeaders: (status: number, raw: Buffer[], go: () => void) => {
         if (status < 200) return true
@@ -233,13 +254,6 @@ export class SseChild implements Child {
       onError: (error: NodeJS.ErrnoException) =>
         answer.end(`The server could not be reached or broke off (${error.code ?? error.name}).`),
     }
-
-    // Some servers compress unless the request forbids compression.
-    const all = { ...own, ...headers, 'accept-encoding': 'identity' }
-    const { answerTimeoutMs, streamTimeoutMs } = this.#options
-    const headersTimeout = method === 'POST' ? answerTimeoutMs : streamTimeoutMs
-
-    this.#pool.dispatch({ method, path, headers: all, body, headersTimeout }, handler)
   }
 
   #end(reason: string): void {

@@ -58,6 +58,13 @@ describe('configuration', () => {
     expect(mistakes.join('\n')).toMatch(/MCPGW_LOG_LEVEL: log\.level/)
   })
 
+  test('the message counts the mistakes and lists each on its own line', () => {
+    const environment = { MCPGW_HOST: '0.0.0.0', MCPGW_EDGE_TRUSTED_PROXIES: 'everywhere' }
+    expect(() => loadConfig({ environment })).toThrow(
+      /^The configuration has 2 mistakes:\n  - host: .*\n  - edge\.trustedProxies\.0: .*$/,
+    )
+  })
+
   test('an unknown setting is named with its own line', () => {
     expect(
       mistakesOf({

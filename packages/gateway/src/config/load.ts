@@ -1,10 +1,11 @@
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
 import { parseNetwork } from '../lib/net/address-policy.ts'
+import { defined } from '../lib/defined.ts'
 import { plainIssue } from '../lib/plain-issue.ts'
 import { parsePostgresUrl } from '../lib/postgres-url.ts'
 import { suggestion } from '../lib/suggestion.ts'
-import { ConfigSchema, type Config } from './config.ts'
+import { ConfigSchema, type Config, type IssuerConfig } from './config.ts'
 import { isOriginalSection, originalSettings, variablesOf } from './original.ts'
 
 /** Lists all mistakes of a configuration, so that people can fix them in one go. */
@@ -14,12 +15,8 @@ export class ConfigError extends Error {
 
   constructor(mistakes: readonly string[]) {
     super(
-      `The configuration has ${
-        mistakes.length === 1
-          ? 'a mistake'
-          : `${mistakes.length} ' +
-        'mistakes`
-      }:\n${mistakes.map((mistake) => `  - ${mistake}`).join('\n')}`,
+      `The configuration has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`}` +
+        `:\n${mistakes.map((mistake) => `  - ${mistake}`).join('\n')}`,
     )
     this.mistakes = mistakes
   }
@@ -43,25 +40,29 @@ export function loadConfig(source: ConfigSource): Config {
   const { locate } = file
   const origins = applyOriginal(data, original, source.environment, locate)
   applyEnvironment(data, source.environment, origins, mistakes)
+
   const parsed = ConfigSchema.safeParse(data, { error: plainIssue })
   for (const issue of parsed.error?.issues ?? []) {
-    const found =
-      issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) => ({
-            path: [...issue.path, key],
-            message: unknownSetting(issue.path, key),
-          }))
-        : [{ path: issue.path, message: issue.message }]
-    for (const { path, message } of found) {
-      const setting = path.join('.')
-      mistakes.push(
-        `${variableOf(origins, path) ?? locate(path) ?? 'configuration'}: ${setting}: ${message}`,
-      )
+    for (const { path, message } of explained(issue)) {
+      const place = variableOf(origins, path) ?? locate(path) ?? 'configuration'
+      mistakes.push(`${place}: ${path.join('.')}: ${message}`)
     }
   }
+
   if (parsed.success && mistakes.length === 0) mistakes.push(...contradictions(parsed.data))
   if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes)
   return deepFreeze(parsed.data)
+}
+
+/** One mistake, or one for each unknown setting. */
+function explained(
+  issue: z.core.$ZodIssue,
+): { readonly path: readonly PropertyKey[]; readonly message: string }[] {
+  if (issue.code !== 'unrecognized_keys') return [issue]
+  return issue.keys.map((key) => ({
+    path: [...issue.path, key],
+    message: unknownSetting(issue.path, key),
+  }))
 }
 
 function unknownSetting(path: readonly PropertyKey[], key: string): string {
@@ -97,50 +98,60 @@ export function isLoopbackHost(host: string): boolean {
 
 /** Valid settings that must not start together, because they are unsafe. */
 function contradictions(config: Config): string[] {
-  const found: string[] = [...roleMistakes(config)]
   // A tool gateway does not identify callers. It accepts requests that gateways have signed.
   const asks = config.role === 'gateway'
-  if (asks && config.identity.mode === 'development' && !isLoopbackHost(config.host)) {
+  const found = roleMistakes(config)
+  if (asks && config.identity.mode === 'development') found.push(...exposedDevelopment(config))
+
+  found.push(
+    ...malformedNetworks('endpointNetworks', config.endpointNetworks ?? []),
+    ...malformedNetworks('tools.endpointNetworks', config.tools.endpointNetworks ?? []),
+    ...malformedNetworks('edge.trustedProxies', config.edge.trustedProxies),
+  )
+  if (asks) found.push(...identityContradictions(config))
+
+  found.push(
+    ...storeContradictions(config),
+    ...malformedKeys('sessions.keys', config.sessions.keys),
+    ...malformedKeys('secrets.keys', config.secrets.keys),
+  )
+  return found
+}
+
+/** Development identity does not verify callers, so others must not reach the gateway. */
+function exposedDevelopment({ host, publicOrigin, edge }: Config): string[] {
+  const found: string[] = []
+  if (!isLoopbackHost(host))
     found.push(
       'host: development identity lets every caller be anybody, so it serves loopback ' +
-        `addresses only, and '${config.host}' is none. Listen on 127.0.0.1 and forward the ` +
+        `addresses only, and '${host}' is none. Listen on 127.0.0.1 and forward the ` +
         'port.',
     )
-  }
-  if (
-    asks &&
-    config.identity.mode === 'development' &&
-    config.publicOrigin !== undefined &&
-    !isLoopbackHost(new URL(config.publicOrigin).hostname)
-  ) {
+
+  if (publicOrigin !== undefined && !isLoopbackHost(new URL(publicOrigin).hostname))
     found.push(
       'publicOrigin: development identity does not verify callers, so the gateway serves ' +
-        `this machine only, and '${config.publicOrigin}' is an address for other machines. ` +
+        `this machine only, and '${publicOrigin}' is an address for other machines. ` +
         'Set identity.mode to oidc, or remove publicOrigin.',
     )
-  }
-  if (asks && config.edge.allowedHosts.includes('*') && config.identity.mode === 'development') {
+
+  if (edge.allowedHosts.includes('*'))
     found.push(
       "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which " +
         'development identity relies on. Name the hosts.',
     )
-  }
-  found.push(...malformedNetworks('endpointNetworks', config.endpointNetworks ?? []))
-  found.push(...malformedNetworks('tools.endpointNetworks', config.tools.endpointNetworks ?? []))
-  found.push(...malformedNetworks('edge.trustedProxies', config.edge.trustedProxies))
-  if (asks) found.push(...identityContradictions(config))
-  found.push(...storeContradictions(config))
-  for (const [setting, keys] of Object.entries({
-    sessions: config.sessions.keys,
-    secrets: config.secrets.keys,
-  }))
-    for (const [index, key] of keys.entries())
-      if (Buffer.from(key, 'base64').length !== 32)
-        found.push(
-          `${setting}.keys.${index}: must be 32 bytes in base64 (make one with: openssl ` +
-            'rand -base64 32)',
-        )
   return found
+}
+
+function malformedKeys(setting: string, keys: readonly string[]): string[] {
+  return keys.flatMap((key, index) =>
+    Buffer.from(key, 'base64').length === 32
+      ? []
+      : [
+          `${setting}.${index}: must be 32 bytes in base64 (make one with: openssl ` +
+            'rand -base64 32)',
+        ],
+  )
 }
 
 /** Requirements for several processes that serve together. */
@@ -150,6 +161,7 @@ function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config)
   const remote = Object.keys(tools.gateways).length > 0 || tools.gatewaysService !== undefined
   const needsKey =
     'must have the key that all these processes share (make one with: openssl rand -base64 32)'
+
   if (role === 'tool-gateway') {
     if (keyless)
       found.push(
@@ -171,6 +183,7 @@ function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config)
       found.push('cluster.port: must be another than port')
     if (tools.followed.length > 0) found.push('tools.followed: is for the role tool-gateway')
   }
+
   found.push(
     ...serviceMistakes(
       'cluster.peers',
@@ -187,6 +200,7 @@ function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config)
       runtime.kind,
     ),
   )
+
   if (cluster.peersService !== undefined) {
     if (keyless) found.push(`sessions.keys: ${needsKey}: the others take nothing without it`)
     if (cluster.name === undefined)
@@ -222,8 +236,10 @@ function storeContradictions({ role, store, secrets }: Config): string[] {
     return url === undefined ? [] : ['store.url: is for gateways; a tool gateway has no store']
   if (url === undefined)
     return passwordFile === undefined ? [] : ['store.passwordFile: is of no use without store.url']
+
   const { host, sslMode, password } = parsePostgresUrl(url)
   const found: string[] = []
+
   if (sslMode === undefined && !host.startsWith('/') && !isLoopbackHost(host))
     found.push(
       `store.url: what goes to '${host}' would cross the network in clear. Add ` +
@@ -251,48 +267,60 @@ function malformedNetworks(setting: string, networks: readonly string[]): string
   })
 }
 
-function identityContradictions({ identity, host, publicOrigin, edge }: Config): string[] {
+function identityContradictions(config: Config): string[] {
+  const { issuers, mode, allowAnonymous } = config.identity
   const found: string[] = []
-  if (identity.mode === 'development') {
-    if (identity.issuers.length > 0)
+  if (mode === 'development') {
+    if (issuers.length > 0)
       found.push(
         'identity.issuers: are of no use while identity.mode is development. Set it to oidc.',
       )
-    if (identity.allowAnonymous)
+    if (allowAnonymous)
       found.push(
         'identity.allowAnonymous: is of no use while identity.mode is development, where ' +
           'everybody is somebody.',
       )
     return found
   }
-  if (identity.issuers.length === 0)
+
+  if (issuers.length === 0)
     found.push('identity.issuers: identity.mode oidc needs at least one issuer')
-  // A request must not decide the audience of tokens, nor where clients sign in (RFC 9728 section
-  // 7.3).
-  if (publicOrigin === undefined && edge.trustedProxies.length === 0 && !isLoopbackHost(host)) {
-    found.push(
-      'publicOrigin: clients are told by it where they sign in. Set it to the address by ' +
-        'which they reach the gateway, such as https://mcp.example.com',
-    )
+  found.push(...originMistakes(config))
+  found.push(...issuerMistakes(issuers))
+  return found
+}
+
+/**
+ * A request must not decide the audience of tokens, nor where clients sign in (RFC 9728 section
+ * 7.3).
+ */
+function originMistakes({ host, publicOrigin, edge }: Config): string[] {
+  if (publicOrigin !== undefined) {
+    const { pathname, search } = new URL(publicOrigin)
+    return /^\/?$/.test(pathname + search)
+      ? []
+      : ['publicOrigin: must be scheme, host and port alone']
   }
-  if (
-    publicOrigin !== undefined &&
-    !/^\/?$/.test(new URL(publicOrigin).pathname + new URL(publicOrigin).search)
-  ) {
-    found.push('publicOrigin: must be scheme, host and port alone')
-  }
-  if (
-    publicOrigin === undefined &&
-    edge.trustedProxies.length > 0 &&
-    edge.allowedHosts.includes('*')
-  ) {
-    found.push(
-      "publicOrigin: must be set where edge.allowedHosts has '*': otherwise a request's " +
-        'own Host would say what tokens are meant for. Or name the hosts.',
-    )
-  }
+
+  if (edge.trustedProxies.length === 0)
+    return isLoopbackHost(host)
+      ? []
+      : [
+          'publicOrigin: clients are told by it where they sign in. Set it to the address by ' +
+            'which they reach the gateway, such as https://mcp.example.com',
+        ]
+  return edge.allowedHosts.includes('*')
+    ? [
+        "publicOrigin: must be set where edge.allowedHosts has '*': otherwise a request's " +
+          'own Host would say what tokens are meant for. Or name the hosts.',
+      ]
+    : []
+}
+
+function issuerMistakes(issuers: readonly IssuerConfig[]): string[] {
+  const found: string[] = []
   const known = new Set<string>()
-  for (const [index, issuer] of identity.issuers.entries()) {
+  for (const [index, issuer] of issuers.entries()) {
     for (const name of 'tenantId' in issuer ? [issuer.tenantId].flat() : [issuer.issuer]) {
       if (known.has(name))
         found.push(
@@ -301,22 +329,27 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
         )
       known.add(name)
     }
-    const addresses = {
-      issuer: 'issuer' in issuer ? issuer.issuer : undefined,
-      instance: 'instance' in issuer ? issuer.instance : undefined,
-      jwksUri: issuer.jwksUri,
-    }
-    for (const [setting, address] of Object.entries(addresses)) {
-      if (address === undefined) continue
-      const { protocol, hostname } = new URL(address)
-      if (protocol !== 'https:' && !isLoopbackHost(hostname))
-        found.push(
-          `identity.issuers.${index}.${setting}: must be https, because keys that come ` +
-            "unprotected could be anybody's",
-        )
-    }
+    found.push(...unsafeAddresses(`identity.issuers.${index}`, issuer))
   }
   return found
+}
+
+function unsafeAddresses(setting: string, issuer: IssuerConfig): string[] {
+  const addresses = defined({
+    issuer: 'issuer' in issuer ? issuer.issuer : undefined,
+    instance: 'instance' in issuer ? issuer.instance : undefined,
+    jwksUri: issuer.jwksUri,
+  })
+
+  return Object.entries(addresses).flatMap(([name, address]) => {
+    const { protocol, hostname } = new URL(address)
+    return protocol === 'https:' || isLoopbackHost(hostname)
+      ? []
+      : [
+          `${setting}.${name}: must be https, because keys that come ` +
+            "unprotected could be anybody's",
+        ]
+  })
 }
 
 interface ReadFile {
@@ -332,6 +365,7 @@ function readFile(file: ConfigSource['file'], mistakes: string[]): ReadFile {
     mistakes.push(`${file.name}:${lines.linePos(error.pos[0]).line}: ${error.message}`)
   }
   if (document.errors.length > 0) return { data: {}, locate: () => undefined }
+
   const data: unknown = document.toJS() ?? {}
   if (typeof data !== 'object' || data === null || Array.isArray(data)) {
     mistakes.push(`${file.name}:1: must be a table of settings`)
@@ -400,6 +434,7 @@ function applyOriginal(
   const origins = new Map<string, string>()
   const inEnvironment = Object.entries(environment).filter(([, value]) => Boolean(value))
   const settings = originalSettings({ ...inFile, ...Object.fromEntries(inEnvironment) })
+
   for (const { path, value, variable } of settings) {
     const start = variable.toLowerCase()
     const ofEnvironment = inEnvironment.some(([name]) => name.toLowerCase().startsWith(start))
@@ -422,14 +457,17 @@ function applyEnvironment(
   for (const [variable, text] of Object.entries(environment)) {
     if (!variable.startsWith('MCPGW_') || text === undefined || internalVariables.has(variable))
       continue
+
     const leaf = leaves.get(variable)
     if (leaf === undefined) {
+      const close = suggestion(variable, [...leaves.keys()])
       mistakes.push(
-        `environment variable ${variable}: is not ` +
-          `known.${suggestion(variable, [...leaves.keys()]) || " 'mcp-gateway config schema' shows every setting."}`,
+        `environment variable ${variable}: is not known.` +
+          (close || " 'mcp-gateway config schema' shows every setting."),
       )
       continue
     }
+
     const value = coerce(text, leaf.type)
     if (value === undefined) {
       mistakes.push(`environment variable ${variable}: '${text}' is not a valid ${leaf.type}`)
@@ -464,7 +502,8 @@ function leafType({ type = 'string', items }: JsonSchemaNode): string {
 
 /** `MCPGW_` and the path in capitals: `edge.allowedHosts` is `MCPGW_EDGE_ALLOWED_HOSTS`. */
 function variableName(path: readonly string[]): string {
-  return `MCPGW_${path.map((part) => part.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase()).join('_')}`
+  const words = path.map((part) => part.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase())
+  return ['MCPGW', ...words].join('_')
 }
 
 function coerce(text: string, type: string): unknown {
@@ -473,11 +512,8 @@ function coerce(text: string, type: string): unknown {
     case 'number':
       return text.trim() === '' || Number.isNaN(Number(text)) ? undefined : Number(text)
     case 'boolean':
-      return text === 'true' || text === '1'
-        ? true
-        : text === 'false' || text === '0'
-          ? false
-          : undefined
+      if (text === 'true' || text === '1') return true
+      return text === 'false' || text === '0' ? false : undefined
     case 'array':
       return text
         .split(',')

@@ -62,6 +62,7 @@ export function originalSettings(
       value === undefined || value === '' ? [] : [[name.toLowerCase(), value] as const],
     ),
   )
+
   const found = (variable: string, path: readonly string[], value: unknown): OriginalSetting[] =>
     value === undefined ? [] : [{ path, value, variable }]
   const text = (variable: string, path: readonly string[]): OriginalSetting[] =>
@@ -121,6 +122,7 @@ function entraSettings(values: OriginalValues): OriginalSetting[] {
     requiredScopes: ['access'],
     ...(instance === undefined ? {} : { instance }),
   }
+
   return [
     { path: ['identity', 'mode'], value: 'oidc', variable: 'AzureAd__TenantId' },
     { path: ['identity', 'issuers'], value: [issuer], variable: 'AzureAd__TenantId' },

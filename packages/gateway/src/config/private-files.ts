@@ -22,6 +22,7 @@ export function privateFiles(config: Config, environment: Environment): string[]
     ...Object.values(secrets.files).map(({ path }) => path),
     ...Object.values(declared).map(({ folder }) => folder),
   ]
+
   const named = [
     // The configuration itself may hold keys.
     environment['MCPGW_CONFIG'] ?? 'mcp-gateway.yaml',
@@ -35,6 +36,7 @@ export function privateFiles(config: Config, environment: Environment): string[]
     // Listed besides its folder, because the path may be a link to another folder.
     ...(audit.sinks ?? []).map((sink) => (sink.type === 'file' ? sink.path : undefined)),
   ]
+
   return [...new Set(named.flatMap((path) => (path === undefined ? [] : [resolve(path)])))]
 }
 

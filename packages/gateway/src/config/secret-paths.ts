@@ -60,6 +60,7 @@ export function linkedFiles(folder: string): string[] {
       }
     }
   }
+
   try {
     look(folder, false, 0)
   } catch {

@@ -171,19 +171,20 @@ export class Session {
     const message = outline(body)
 
     if (this.#link.unread > maxUnread)
-      return sendRpcError(response, 503, message.id, errorCode.internal, deaf, {
-        'retry-after': '1',
+      return sendRpcError(response, 503, {
+        id: message.id,
+        code: errorCode.internal,
+        message: deaf,
+        headers: { 'retry-after': '1' },
       })
     if (isArray(body)) return this.#postBatch(body, response)
     if (message.method === undefined || message.id === undefined) {
       if (message.method === undefined && !message.isResponse)
-        return sendRpcError(
-          response,
-          400,
-          message.id,
-          errorCode.invalidRequest,
-          'The body is no JSON-RPC message.',
-        )
+        return sendRpcError(response, 400, {
+          id: message.id,
+          code: errorCode.invalidRequest,
+          message: 'The body is no JSON-RPC message.',
+        })
 
       this.#tell(body, message)
       response.writeHead(202).end()
@@ -237,9 +238,13 @@ export class Session {
   /** Refuses `count` more requests if they are too many. Returns true after it has answered. */
   #refusesMore(count: number, id: string | undefined, response: ServerResponse): boolean {
     if (this.#pending.size + count <= mostOpen) return false
-    const reason = `One session may have ${mostOpen} requests open. Wait for answers first.`
-    const retry = { 'retry-after': '1' }
-    sendRpcError(response, 429, id, errorCode.invalidRequest, reason, retry)
+
+    sendRpcError(response, 429, {
+      id,
+      code: errorCode.invalidRequest,
+      message: `One session may have ${mostOpen} requests open. Wait for answers first.`,
+      headers: { 'retry-after': '1' },
+    })
     return true
   }
 
@@ -285,13 +290,10 @@ export class Session {
       messages.length === 0 ||
       messages.some(({ message }) => message.method === undefined && !message.isResponse)
     ) {
-      return sendRpcError(
-        response,
-        400,
-        undefined,
-        errorCode.invalidRequest,
-        'The batch is empty or holds something that is no JSON-RPC message.',
-      )
+      return sendRpcError(response, 400, {
+        code: errorCode.invalidRequest,
+        message: 'The batch is empty or holds something that is no JSON-RPC message.',
+      })
     }
 
     if (this.#refusesMore(requests.length, undefined, response)) return
@@ -301,13 +303,11 @@ export class Session {
       new Set(keys).size < keys.length ||
       keys.some((key) => this.#pending.get(key) !== undefined)
     )
-      return sendRpcError(
-        response,
-        400,
-        undefined,
-        errorCode.invalidRequest,
-        'The batch has an id twice, or one of a request that is still open in this session.',
-      )
+      return sendRpcError(response, 400, {
+        code: errorCode.invalidRequest,
+        message:
+          'The batch has an id twice, or one of a request that is still open in this session.',
+      })
 
     const batch: Batch = { open: requests.length, answers: [] }
     let stream: EventStream | undefined
@@ -341,13 +341,11 @@ export class Session {
     const { id = 'null' } = message
     const key = idKey(id)
     if (this.#pending.get(key) !== undefined)
-      return sendRpcError(
-        via.response,
-        400,
+      return sendRpcError(via.response, 400, {
         id,
-        errorCode.invalidRequest,
-        'A request with this id is still open in this session.',
-      )
+        code: errorCode.invalidRequest,
+        message: 'A request with this id is still open in this session.',
+      })
 
     if (message.method === 'initialize') this.#version = requestedVersion(body, message)
     const token = requestedProgressToken(body, message)

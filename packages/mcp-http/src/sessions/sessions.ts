@@ -4,7 +4,7 @@ import { sendRpcError } from '../answers.ts'
 import { brokenOff, endedByClient, Session, type Link, type SessionEnd } from './session.ts'
 import { monotonicNow } from '../clock.ts'
 import { Places } from '../shares/places.ts'
-import type { Shares } from '../shares/shares.ts'
+import type { Shares, Shortage } from '../shares/shares.ts'
 
 export interface SessionsOptions {
   readonly maxSessions: number
@@ -77,28 +77,19 @@ export class Sessions {
     linkOf: (sessionOf: () => Session) => Link,
     caller = '',
   ): Session | undefined {
-    const { limitedBy, eventBufferBytes = defaultEventBufferBytes } = this.#options
     const shortage = this.#places.makeRoom(caller)
     if (shortage !== undefined) {
-      const { id: request } = outline(initialize)
-      const retry = { 'retry-after': '5' }
-
-      if (shortage === 'caller')
-        sendRpcError(response, 429, request, errorCode.invalidRequest, allOwnBusy, retry)
-      else {
-        const reason = allBusy(this.#places.most, limitedBy)
-        sendRpcError(response, 503, request, errorCode.internal, reason, retry)
-      }
-
+      this.#refuse(shortage, initialize, response)
       return undefined
     }
 
+    const { eventBufferBytes = defaultEventBufferBytes, events, answerTimeoutMs } = this.#options
     const session: Session = new Session({
       id,
       link: linkOf(() => session),
       eventBufferBytes,
-      events: this.#options.events?.open(caller),
-      answerTimeoutMs: this.#options.answerTimeoutMs,
+      events: events?.open(caller),
+      answerTimeoutMs,
       now: monotonicNow,
     })
 
@@ -115,6 +106,17 @@ export class Sessions {
 
     this.#freeing.set(session, this.#places.add(caller, place))
     return session
+  }
+
+  #refuse(shortage: Shortage, initialize: Uint8Array, response: ServerResponse): void {
+    const { id } = outline(initialize)
+    const headers = { 'retry-after': '5' }
+    const { invalidRequest, internal } = errorCode
+    if (shortage === 'caller')
+      return sendRpcError(response, 429, { id, code: invalidRequest, message: allOwnBusy, headers })
+
+    const message = allBusy(this.#places.most, this.#options.limitedBy)
+    sendRpcError(response, 503, { id, code: internal, message, headers })
   }
 
   get(id: string): Session | undefined {

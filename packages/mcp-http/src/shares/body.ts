@@ -32,7 +32,7 @@ export function readBody(
     share?.release()
 
     const all = { ...headers, connection: 'close' }
-    sendRpcError(response, status, undefined, errorCode.invalidRequest, message, all)
+    sendRpcError(response, status, { code: errorCode.invalidRequest, message, headers: all })
   }
 
   const tooLarge = (): void => refuse(413, `The body is larger than ${limitBytes} bytes.`, {})

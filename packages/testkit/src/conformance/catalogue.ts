@@ -91,6 +91,13 @@ export class PagesFirst extends Error {
 
 /** Name and version of every fixture. */
 export const identity = { name: 'conformance-fixture', version: '1.0.0' }
+export const capabilities = {
+  tools: { listChanged: true },
+  prompts: { listChanged: true },
+  resources: { listChanged: true, subscribe: true },
+  completions: {},
+  logging: {},
+}
 export const instructions =
   'A server that the conformance suites and the tests of translation call.'
 
@@ -158,14 +165,20 @@ function rootUris(call: Call, key: string): readonly string[] | undefined {
     : undefined
 }
 
+interface ElicitingTool extends Pick<Tool, 'name' | 'description'> {
+  readonly inputSchema?: Tool['inputSchema']
+  readonly key: string
+  readonly question: (call: Call) => Question
+}
+
 /** A tool that elicits once and reports the answer. */
-function elicitingTool(
-  name: string,
-  description: string,
-  key: string,
-  question: (call: Call) => Question,
-  inputSchema: Tool['inputSchema'],
-): Tool {
+function elicitingTool({
+  name,
+  description,
+  inputSchema = noArguments,
+  key,
+  question,
+}: ElicitingTool): Tool {
   return {
     name,
     description,
@@ -436,26 +449,26 @@ const choices = (values: readonly string[], titles: readonly string[]): readonly
   values.map((value, index) => ({ const: value, title: titles[index] ?? value }))
 
 const askingTools: readonly Tool[] = [
-  elicitingTool(
-    'test_elicitation',
-    'Asks the user for a name and an address',
-    'user',
-    (call) =>
-      form(String(call.arguments['message']), {
-        username: { type: 'string', description: "User's response" },
-        email: { type: 'string', description: "User's email address" },
-      }),
-    {
+  elicitingTool({
+    name: 'test_elicitation',
+    description: 'Asks the user for a name and an address',
+    inputSchema: {
       type: 'object',
       properties: { message: { type: 'string', description: 'What the user is shown' } },
       required: ['message'],
     },
-  ),
-  elicitingTool(
-    'test_elicitation_sep1034_defaults',
-    'Asks with a default for every primitive type',
-    'defaults',
-    () =>
+    key: 'user',
+    question: (call) =>
+      form(String(call.arguments['message']), {
+        username: { type: 'string', description: "User's response" },
+        email: { type: 'string', description: "User's email address" },
+      }),
+  }),
+  elicitingTool({
+    name: 'test_elicitation_sep1034_defaults',
+    description: 'Asks with a default for every primitive type',
+    key: 'defaults',
+    question: () =>
       form(
         'Please check the values',
         {
@@ -472,13 +485,12 @@ const askingTools: readonly Tool[] = [
         },
         [],
       ),
-    noArguments,
-  ),
-  elicitingTool(
-    'test_elicitation_sep1330_enums',
-    'Asks with every form of a choice',
-    'enums',
-    () =>
+  }),
+  elicitingTool({
+    name: 'test_elicitation_sep1330_enums',
+    description: 'Asks with every form of a choice',
+    key: 'enums',
+    question: () =>
       form(
         'Please choose',
         {
@@ -523,18 +535,16 @@ const askingTools: readonly Tool[] = [
         },
         [],
       ),
-    noArguments,
-  ),
-  elicitingTool(
-    'test_elicitation_url',
-    'Asks the user to open a page',
-    'page',
-    () => ({
+  }),
+  elicitingTool({
+    name: 'test_elicitation_url',
+    description: 'Asks the user to open a page',
+    key: 'page',
+    question: () => ({
       method: 'elicitation/create',
       params: { mode: 'url', message: 'Please sign in', url: 'https://example.com/sign-in' },
     }),
-    noArguments,
-  ),
+  }),
   {
     name: 'test_pages_first',
     description: 'Refuses to run until the user has opened a page',
@@ -580,13 +590,12 @@ const askingTools: readonly Tool[] = [
         ? { questions: { word: sample('Say one word', 10) } }
         : says('The client can sample'),
   },
-  elicitingTool(
-    'test_streaming_elicitation',
-    'Asks for a colour',
-    'colour',
-    () => form('Which colour?', { colour: { type: 'string' } }),
-    noArguments,
-  ),
+  elicitingTool({
+    name: 'test_streaming_elicitation',
+    description: 'Asks for a colour',
+    key: 'colour',
+    question: () => form('Which colour?', { colour: { type: 'string' } }),
+  }),
 ]
 
 const nameQuestion = form('What is your name?', { name: { type: 'string' } })
@@ -790,6 +799,18 @@ export const prompts: readonly Prompt[] = [
     },
   },
 ]
+
+interface ListedPrompt extends Pick<Prompt, 'name' | 'description'> {
+  readonly arguments: Prompt['arguments'][number][]
+}
+
+/** The prompts as a server lists them. */
+export function listedPrompts(): ListedPrompt[] {
+  return prompts.map(({ run: _run, ...prompt }) => ({
+    ...prompt,
+    arguments: [...prompt.arguments],
+  }))
+}
 
 interface Resource {
   readonly uri: string

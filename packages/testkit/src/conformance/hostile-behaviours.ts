@@ -37,6 +37,10 @@ const resultOf = (exchange: Exchange, value: string): string =>
 const response = (id: string, result: string): string =>
   `{"jsonrpc":"2.0","id":${id},"result":${result}}`
 
+const failure = (id: string, code: number, message: string, data?: string): string =>
+  `{"jsonrpc":"2.0","id":${id},"error":{"code":${code},"message":"${message}"` +
+  (data === undefined ? '}}' : `,"data":${data}}}`)
+
 async function answer(exchange: Exchange, value = 'ok'): Promise<void> {
   await exchange.send(response(exchange.id, resultOf(exchange, value)))
   exchange.end()
@@ -62,8 +66,11 @@ const notification = (method: string, params: string): string =>
   `{"jsonrpc":"2.0","method":"${method}","params":${params}}`
 const progress = (token: string, value: number): string =>
   notification('notifications/progress', `{"progressToken":${token},"progress":${value},"total":3}`)
-const elicitation =
-  '{"mode":"form","message":"?","requestedSchema":{"type":"object","properties":{"a":{"type":"string"}}}}'
+const elicitation = JSON.stringify({
+  mode: 'form',
+  message: '?',
+  requestedSchema: { type: 'object', properties: { a: { type: 'string' } } },
+})
 const inputRequired = (exchange: Exchange, members: string): string =>
   response(exchange.id, `{"resultType":"input_required"${members}}`)
 const number = (value: unknown, otherwise: number): number =>
@@ -75,7 +82,8 @@ const behaviours = {
   numbers: only((exchange) =>
     response(
       exchange.id,
-      `{"content":[],"structuredContent":{"big":12345678901234567890,"one":1.0,"small":1e-7},"resultType":"complete"}`,
+      '{"content":[],"structuredContent":{"big":12345678901234567890,"one":1.0,"small":1e-7},' +
+        '"resultType":"complete"}',
     ),
   ),
 
@@ -102,9 +110,8 @@ const behaviours = {
     (exchange) =>
       `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":1e99,"message":null,"data":{"a":[]}}}`,
   ),
-  error: only(
-    (exchange) =>
-      `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":${number(exchange.arguments['code'], -32000)},"message":"refused","data":{"secret":"of this hop"}}}`,
+  error: only(({ id, arguments: { code } }) =>
+    failure(id, number(code, -32000), 'refused', '{"secret":"of this hop"}'),
   ),
   scalar_result: only((exchange) => response(exchange.id, '"text"')),
   null_result: only((exchange) => response(exchange.id, 'null')),
@@ -164,7 +171,8 @@ const behaviours = {
   prototype_keys: only((exchange) =>
     response(
       exchange.id,
-      `{"content":[],"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"resultType":"complete"}`,
+      '{"content":[],"__proto__":{"polluted":true},' +
+        '"constructor":{"prototype":{"polluted":true}},"resultType":"complete"}',
     ),
   ),
 
@@ -260,7 +268,8 @@ const behaviours = {
   odd_question_keys: only((exchange) =>
     inputRequired(
       exchange,
-      `,"inputRequests":{"":{"method":"elicitation/create","params":${elicitation}},"__proto__":{"method":"roots/list","params":{}}},"requestState":""`,
+      `,"inputRequests":{"":{"method":"elicitation/create","params":${elicitation}},` +
+        '"__proto__":{"method":"roots/list","params":{}}},"requestState":""',
     ),
   ),
   unknown_question: only((exchange) =>
@@ -314,11 +323,7 @@ const listeners = {
     )
     exchange.end()
   },
-  refuses: only(
-    (exchange) =>
-      `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":-32603,"message":"Subscription ` +
-      'limit reached"}}',
-  ),
+  refuses: only(({ id }) => failure(id, -32603, 'Subscription limit reached')),
   breaks: async (exchange) => {
     await exchange.send(acknowledged(exchange.id))
     exchange.cut()
@@ -349,22 +354,22 @@ export interface ProbeReply {
 }
 
 const probeError =
-  (code: number, message: string, data = '', fixedId?: string) =>
+  (code: number, message: string, data?: string, fixedId?: string) =>
   (id: string): string =>
-    `{"jsonrpc":"2.0","id":${fixedId ?? id},"error":{"code":${code},"message":"${message}"${data && `,"data":${data}`}}}`
+    failure(fixedId ?? id, code, message, data)
 const versions = (...supported: string[]): string =>
   JSON.stringify({ supported, requested: '2026-07-28' })
 
 export const probeReplies = {
   uninitialized: {
     status: 400,
-    body: probeError(-32000, 'Bad Request: Server not initialized', '', 'null'),
+    body: probeError(-32000, 'Bad Request: Server not initialized', undefined, 'null'),
   },
   unknown_method: { status: 200, body: probeError(-32601, 'Method not found') },
   invalid_params: { status: 200, body: probeError(-32602, 'Invalid request parameters') },
   missing_session: {
     status: 400,
-    body: probeError(-32600, 'Bad Request: Missing session ID', '', '"server-error"'),
+    body: probeError(-32600, 'Bad Request: Missing session ID', undefined, '"server-error"'),
   },
   legacy_versions: {
     status: 400,
@@ -484,31 +489,47 @@ function sourceOf(source: string, member: string, value: unknown): string {
 export const isCommand = ({ method }: HostileRequest): boolean =>
   method === 'tools/call' || method === 'subscriptions/listen'
 
+const serverInfo = { name: 'hostile', version: '1.0.0' }
+const listing = {
+  tools: hostileTools.map((name) => ({
+    name,
+    description: name,
+    inputSchema: { type: 'object' },
+  })),
+}
+const modernMembers = {
+  resultType: 'complete',
+  ttlMs: 0,
+  cacheScope: 'private',
+  _meta: { 'io.modelcontextprotocol/serverInfo': serverInfo },
+}
+
+const legacyResults: Readonly<Record<string, object>> = {
+  initialize: {
+    protocolVersion: '2025-11-25',
+    capabilities: { tools: {}, logging: {} },
+    serverInfo,
+  },
+  'tools/list': listing,
+  ping: {},
+}
+
+const modernResults: Readonly<Record<string, object>> = {
+  'server/discover': {
+    supportedVersions: ['2026-07-28'],
+    capabilities: { tools: { listChanged: true }, resources: { subscribe: true } },
+    ...modernMembers,
+  },
+  'tools/list': { ...listing, ...modernMembers },
+  ping: {},
+}
+
 /**
  * The answer of every well-behaved method of a hostile fixture, or undefined for an unknown method.
  */
 export function handshake({ method, modern }: HostileRequest): string | undefined {
-  const info = '{"name":"hostile","version":"1.0.0"}'
-  const type = modern
-    ? `,"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":${info}}`
-    : ''
-
-  switch (method ?? '') {
-    case 'initialize':
-      return modern
-        ? undefined
-        : `{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{}},"serverInfo":${info}}`
-    case 'server/discover':
-      return modern
-        ? `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true}}${type}}`
-        : undefined
-    case 'tools/list':
-      return `{"tools":${JSON.stringify(hostileTools.map((name) => ({ name, description: name, inputSchema: { type: 'object' } })))}${type}}`
-    case 'ping':
-      return '{}'
-    default:
-      return undefined
-  }
+  const result = (modern ? modernResults : legacyResults)[method ?? '']
+  return result && JSON.stringify(result)
 }
 
 /** Questions of a hostile server that the client has not answered, the oldest first. */

@@ -17,10 +17,8 @@ import {
 } from './hostile-behaviours.ts'
 
 /**
- * A streamable HTTP server that breaks the rule that a tool names. Any tool takes `framing` (bytes,
- * crlf, cr, lines, extras, named), `json` (one body), `contentType`, `status`, `retry` (ms after
- * which a GET with `Last-Event-ID` gets the rest) and `on: "get"` (asks on the GET stream). For
- * switches, see stdio.
+ * A streamable HTTP server that breaks the rule that a tool names. Any tool takes the arguments
+ * that `HttpExchange` reads. For switches, see the stdio server.
  */
 const { probe, modernOnly } = readManners()
 const { HOST = '127.0.0.1', PORT = '0' } = process.env
@@ -66,9 +64,10 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
     if (message.id !== undefined) questions.answer(keyOf(session, message.id), source)
     return void response.writeHead(202).end()
   }
+
   if (modernOnly && !message.modern)
     return answerProbe(response, message.id, { status: 400, body: modernAlone })
-  if (isCommand(message)) return misbehave(message, exchangeOver(response, message, session))
+  if (isCommand(message)) return misbehave(message, new HttpExchange(response, message, session))
 
   if (message.method === 'server/discover' && probe !== undefined)
     return answerProbe(response, message.id, probe)
@@ -97,12 +96,14 @@ function answerProperly(response: ServerResponse, message: HostileRequest): void
       `{"jsonrpc":"2.0","id":${message.id},"error":{"code":-32601,"message":"Method not found"}}`,
     )
   }
+
   if (message.method === 'initialize') {
     count += 1
     const session = { id: `${visible}${count}`, stream: undefined, polled: new Map() }
     sessions.set(session.id, session)
     headers['mcp-session-id'] = session.id
   }
+
   response.writeHead(200, headers).end(`{"jsonrpc":"2.0","id":${message.id},"result":${result}}`)
 }
 
@@ -121,70 +122,102 @@ function openStream(
   })
 }
 
-function exchangeOver(
-  post: ServerResponse,
-  message: HostileRequest,
-  session: Session | undefined,
-): Exchange {
-  const { arguments: options } = message
-  const framing = typeof options['framing'] === 'string' ? options['framing'] : ''
-  const asJson = options['json'] === true
-  const status = typeof options['status'] === 'number' ? options['status'] : 200
+/** An exchange over the response to a POST, or over the stream by which the client resumes it. */
+class HttpExchange implements Exchange {
+  readonly id: string
+  readonly progressToken: string | undefined
+  readonly arguments: HostileRequest['arguments']
+  readonly modern: boolean
+  readonly #post: ServerResponse
+  readonly #session: Session | undefined
+  /** Argument `framing`: bytes, crlf, cr, lines, extras or named. */
+  readonly #framing: string
+  /** Argument `json`: one body in place of an event stream. */
+  readonly #asJson: boolean
+  #target: Promise<ServerResponse> | undefined
+  #began = false
 
-  const contentType =
-    typeof options['contentType'] === 'string'
-      ? options['contentType']
-      : asJson
-        ? 'application/json'
-        : 'text/event-stream'
-
-  /** The response that carries the messages: the POST's, or the one of the client's later GET. */
-  let current: Promise<ServerResponse> | undefined
-
-  const target = (): Promise<ServerResponse> => {
-    if (current !== undefined) return current
-    post.writeHead(status, { 'content-type': contentType })
-    post.flushHeaders()
-    current =
-      typeof options['retry'] === 'number' && session !== undefined
-        ? closeEarly(post, session, options['retry'])
-        : Promise.resolve(post)
-
-    return current
+  constructor(post: ServerResponse, message: HostileRequest, session: Session | undefined) {
+    this.id = message.id ?? 'null'
+    this.progressToken = message.progressToken
+    this.arguments = message.arguments
+    this.modern = message.modern
+    this.#post = post
+    this.#session = session
+    this.#framing = this.#textArgument('framing') ?? ''
+    this.#asJson = message.arguments['json'] === true
   }
 
-  const write = async (pieces: Iterable<Buffer>): Promise<void> => {
-    const response = await target()
-    if (framing === 'bytes')
+  async send(message: string | Buffer): Promise<void> {
+    const bytes = Buffer.from(message)
+    await this.#write([this.#asJson ? bytes : framed(bytes, this.#framing)])
+  }
+
+  async raw(bytes: string | Buffer): Promise<void> {
+    const start = this.#began || this.#asJson ? '' : 'data: '
+    await this.#write([Buffer.from(start), Buffer.from(bytes)])
+    this.#began = true
+  }
+
+  /** Argument `on: "get"`: asks on the GET stream. */
+  async ask(id: string, method: string, params: string): Promise<string> {
+    const answer = questions.next(keyOf(this.#session, id))
+    const question = `{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${params}}`
+
+    if (this.arguments['on'] === 'get')
+      this.#session?.stream?.write(framed(Buffer.from(question), this.#framing))
+    else await this.send(question)
+    return answer
+  }
+
+  end(): void {
+    void this.#response().then((response) => response.end())
+  }
+
+  cut(): void {
+    // Earlier writes must leave the process first.
+    setTimeout(() => this.#post.socket?.destroy(), 50)
+  }
+
+  #textArgument(name: string): string | undefined {
+    const value = this.arguments[name]
+    return typeof value === 'string' ? value : undefined
+  }
+
+  #numberArgument(name: string): number | undefined {
+    const value = this.arguments[name]
+    return typeof value === 'number' ? value : undefined
+  }
+
+  async #write(pieces: Iterable<Buffer>): Promise<void> {
+    const response = await this.#response()
+    if (this.#framing === 'bytes')
       return writeApart((piece) => void response.write(piece), flattened(pieces))
     for (const piece of pieces) if (!response.write(piece)) await drained(response)
   }
 
-  let began = false
-
-  const exchange: Exchange = {
-    id: message.id ?? 'null',
-    progressToken: message.progressToken,
-    arguments: options,
-    modern: message.modern,
-    send: (data) => write(asJson ? [Buffer.from(data)] : [framed(Buffer.from(data), framing)]),
-    async raw(bytes) {
-      await write([Buffer.from(began || asJson ? '' : 'data: '), Buffer.from(bytes)])
-      began = true
-    },
-    async ask(id, method, params) {
-      const answer = questions.next(keyOf(session, id))
-      const question = `{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${params}}`
-      if (options['on'] === 'get') session?.stream?.write(framed(Buffer.from(question), framing))
-      else await exchange.send(question)
-      return answer
-    },
-    end: () => void target().then((response) => response.end()),
-    // Earlier writes must leave the process first.
-    cut: () => void setTimeout(() => post.socket?.destroy(), 50),
+  /** The response that carries the messages: the POST's, or the one of the client's later GET. */
+  #response(): Promise<ServerResponse> {
+    this.#target ??= this.#begin()
+    return this.#target
   }
 
-  return exchange
+  /**
+   * Arguments `status`, `contentType`, and `retry`: milliseconds after which a GET with
+   * `Last-Event-ID` gets the rest.
+   */
+  #begin(): Promise<ServerResponse> {
+    const usual = this.#asJson ? 'application/json' : 'text/event-stream'
+    this.#post.writeHead(this.#numberArgument('status') ?? 200, {
+      'content-type': this.#textArgument('contentType') ?? usual,
+    })
+    this.#post.flushHeaders()
+
+    const retry = this.#numberArgument('retry')
+    return retry === undefined || this.#session === undefined
+      ? Promise.resolve(this.#post)
+      : closeEarly(this.#post, this.#session, retry)
+  }
 }
 
 /** Waits until more can be written. Rejects once the client has gone. */
@@ -215,6 +248,7 @@ function closeEarly(
 function framed(message: Buffer, framing: string): Buffer {
   const event = (before: string, after: string): Buffer =>
     Buffer.concat([Buffer.from(before), message, Buffer.from(after)])
+
   switch (framing) {
     case 'crlf':
       return event('event: message\r\ndata: ', '\r\n\r\n')

@@ -46,11 +46,13 @@ createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY }).o
       if (probe.body !== undefined) void write(Buffer.from(`${probe.body(message.id)}\n`))
       return
     }
+
     const result = handshake(message)
     const outcome =
       result === undefined
         ? '"error":{"code":-32601,"message":"Method not found"}'
         : `"result":${result}`
+
     void write(Buffer.from(`{"jsonrpc":"2.0","id":${message.id},${outcome}}\n`))
   },
 )

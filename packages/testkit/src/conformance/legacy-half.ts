@@ -23,9 +23,11 @@ import {
 } from '@modelcontextprotocol/sdk/types.js'
 import {
   PagesFirst,
+  capabilities,
   complete,
   identity,
   instructions,
+  listedPrompts,
   prompts,
   readResource,
   resources,
@@ -36,6 +38,7 @@ import {
   type Json,
   type Question,
   type Questions,
+  type Tool,
 } from './catalogue.ts'
 
 type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>
@@ -65,125 +68,123 @@ export interface Changes {
  * the server. Log level and subscriptions belong to the session.
  */
 export function createLegacyServer(changes: Changes): Server {
-  const server = new Server(identity, {
-    instructions,
-    capabilities: {
-      tools: { listChanged: true },
-      prompts: { listChanged: true },
-      resources: { listChanged: true, subscribe: true },
-      completions: {},
-      logging: {},
-    },
-  })
+  return new LegacySession(changes).server
+}
 
-  const watched = new Set<string>()
-  const pagesShown = new Set<string>()
-  let level: LoggingLevel = 'debug'
+class LegacySession {
+  readonly server = new Server(identity, { instructions, capabilities })
+  readonly #changes: Changes
+  readonly #watched = new Set<string>()
+  readonly #pagesShown = new Set<string>()
+  #level: LoggingLevel = 'debug'
 
-  const unsubscribe = changes.subscribe((change) => {
-    // The client may have gone, and then no announcement is needed.
-    void announce(server, watched, change).catch(() => undefined)
-  })
+  constructor(changes: Changes) {
+    this.#changes = changes
+    this.server.onclose = changes.subscribe((change) => {
+      // The client may have gone, and then no announcement is needed.
+      void announce(this.server, this.#watched, change).catch(() => undefined)
+    })
 
-  server.onclose = unsubscribe
+    this.#serveTools()
+    this.#servePrompts()
+    this.#serveResources()
+    this.#serveSubscriptions()
+    this.#serveSettings()
+  }
 
-  const callOf = (extra: Extra, args: Json | undefined, name: string): Call => ({
-    arguments: args ?? {},
-    clientCapabilities: { ...server.getClientCapabilities() },
-    answers: pagesShown.has(name) ? { consent: { action: 'accept' } } : {},
-    state: undefined,
-    signal: extra.signal,
-    async progress(progress, total) {
-      const progressToken = extra._meta?.progressToken
-      if (progressToken !== undefined)
-        await extra.sendNotification({
-          method: 'notifications/progress',
-          params: { progressToken, progress, total },
-        })
-    },
-    async log(messageLevel, data) {
-      if (levels.indexOf(messageLevel) < levels.indexOf(level)) return
-      await extra.sendNotification({
-        method: 'notifications/message',
-        params: { level: messageLevel, data },
-      })
-    },
-    closeStream: () => extra.closeSSEStream?.(),
-    announce: async (change) => changes.publish(change),
-  })
+  #serveTools(): void {
+    this.server.setRequestHandler(ListToolsRequestSchema, () => ({
+      tools: tools.map(({ run: _run, ...tool }) => tool),
+    }))
 
-  server.setRequestHandler(ListToolsRequestSchema, () => ({
-    tools: tools.map(({ run: _run, ...tool }) => tool),
-  }))
-
-  server.setRequestHandler(
-    CallToolRequestSchema,
-    async ({ params }, extra): Promise<CallToolResult> => {
+    this.server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
       const tool = tools.find(({ name }) => name === params.name)
       if (tool === undefined) throw new McpError(-32602, `Unknown tool: ${params.name}`)
+      return this.#run(tool, this.#call(extra, params.arguments, tool.name), extra)
+    })
+  }
 
-      try {
-        return (await untilAnswered(
-          tool.run,
-          callOf(extra, params.arguments, tool.name),
-          extra,
-        )) as CallToolResult
-      } catch (error) {
-        if (error instanceof PagesFirst) {
-          pagesShown.add(tool.name)
-          throw pagesFirst(error)
-        }
-
-        return {
-          content: [{ type: 'text', text: error instanceof Error ? error.message : String(error) }],
-          isError: true,
-        }
+  async #run(tool: Tool, call: Call, extra: Extra): Promise<CallToolResult> {
+    try {
+      return (await untilAnswered(tool.run, call, extra)) as CallToolResult
+    } catch (error) {
+      if (error instanceof PagesFirst) {
+        this.#pagesShown.add(tool.name)
+        throw pagesFirst(error)
       }
-    },
-  )
 
-  server.setRequestHandler(ListPromptsRequestSchema, () => ({
-    prompts: prompts.map(({ run: _run, ...prompt }) => ({
-      ...prompt,
-      arguments: [...prompt.arguments],
-    })),
-  }))
+      return {
+        content: [{ type: 'text', text: error instanceof Error ? error.message : String(error) }],
+        isError: true,
+      }
+    }
+  }
 
-  server.setRequestHandler(GetPromptRequestSchema, async ({ params }, extra) => {
-    const prompt = prompts.find(({ name }) => name === params.name)
-    if (prompt === undefined) throw new McpError(-32602, `Unknown prompt: ${params.name}`)
+  #servePrompts(): void {
+    this.server.setRequestHandler(ListPromptsRequestSchema, () => ({ prompts: listedPrompts() }))
 
-    return (await untilAnswered(
-      prompt.run,
-      callOf(extra, params.arguments, prompt.name),
-      extra,
-    )) as unknown as GetPromptResult
-  })
+    this.server.setRequestHandler(GetPromptRequestSchema, async ({ params }, extra) => {
+      const prompt = prompts.find(({ name }) => name === params.name)
+      if (prompt === undefined) throw new McpError(-32602, `Unknown prompt: ${params.name}`)
+      const call = this.#call(extra, params.arguments, prompt.name)
+      return (await untilAnswered(prompt.run, call, extra)) as unknown as GetPromptResult
+    })
+  }
 
-  server.setRequestHandler(ListResourcesRequestSchema, () => ({ resources: [...resources] }))
-  server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({
-    resourceTemplates: [...resourceTemplates],
-  }))
-  server.setRequestHandler(ReadResourceRequestSchema, ({ params: { uri } }) => {
-    const found = readResource(uri)
-    if (found === undefined) throw new McpError(resourceNotFound, 'Resource not found', { uri })
-    return found as { contents: [] }
-  })
-  server.setRequestHandler(SubscribeRequestSchema, ({ params: { uri } }) => {
-    watched.add(uri)
-    return {}
-  })
-  server.setRequestHandler(UnsubscribeRequestSchema, ({ params: { uri } }) => {
-    watched.delete(uri)
-    return {}
-  })
-  server.setRequestHandler(CompleteRequestSchema, ({ params }) => complete(params.argument.value))
-  server.setRequestHandler(SetLevelRequestSchema, ({ params }) => {
-    level = params.level
-    return {}
-  })
+  #serveResources(): void {
+    this.server.setRequestHandler(ListResourcesRequestSchema, () => ({ resources: [...resources] }))
+    this.server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({
+      resourceTemplates: [...resourceTemplates],
+    }))
+    this.server.setRequestHandler(ReadResourceRequestSchema, ({ params: { uri } }) => {
+      const found = readResource(uri)
+      if (found === undefined) throw new McpError(resourceNotFound, 'Resource not found', { uri })
+      return found as { contents: [] }
+    })
+  }
 
-  return server
+  #serveSubscriptions(): void {
+    this.server.setRequestHandler(SubscribeRequestSchema, ({ params: { uri } }) => {
+      this.#watched.add(uri)
+      return {}
+    })
+    this.server.setRequestHandler(UnsubscribeRequestSchema, ({ params: { uri } }) => {
+      this.#watched.delete(uri)
+      return {}
+    })
+  }
+
+  #serveSettings(): void {
+    this.server.setRequestHandler(CompleteRequestSchema, ({ params }) =>
+      complete(params.argument.value),
+    )
+    this.server.setRequestHandler(SetLevelRequestSchema, ({ params }) => {
+      this.#level = params.level
+      return {}
+    })
+  }
+
+  #call(extra: Extra, args: Json | undefined, name: string): Call {
+    return {
+      arguments: args ?? {},
+      clientCapabilities: { ...this.server.getClientCapabilities() },
+      answers: this.#pagesShown.has(name) ? { consent: { action: 'accept' } } : {},
+      state: undefined,
+      signal: extra.signal,
+      progress: async (progress, total) => {
+        const progressToken = extra._meta?.progressToken
+        if (progressToken === undefined) return
+        const params = { progressToken, progress, total }
+        await extra.sendNotification({ method: 'notifications/progress', params })
+      },
+      log: async (level, data) => {
+        if (levels.indexOf(level) < levels.indexOf(this.#level)) return
+        await extra.sendNotification({ method: 'notifications/message', params: { level, data } })
+      },
+      closeStream: () => extra.closeSSEStream?.(),
+      announce: async (change) => this.#changes.publish(change),
+    }
+  }
 }
 
 /** Runs a body until there is a result, and asks the client its questions one by one in between. */

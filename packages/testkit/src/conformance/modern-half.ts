@@ -16,9 +16,11 @@ import {
 } from '@modelcontextprotocol/server'
 import {
   PagesFirst,
+  capabilities,
   complete,
   identity,
   instructions,
+  listedPrompts,
   prompts,
   readResource,
   resources,
@@ -30,15 +32,15 @@ import {
   type Questions,
 } from './catalogue.ts'
 
+type Announce = (server: McpServer, change: Change) => Promise<void>
+
 /** Makes servers of the modern era. All servers of one maker accept each other's request states. */
-export function modernServers(): (
-  announce: (server: McpServer, change: Change) => Promise<void>,
-) => McpServer {
+export function modernServers(): (announce: Announce) => McpServer {
   const states = createRequestStateCodec<{ readonly state: unknown }>({
     key: randomBytes(32),
     bind: ({ mcpReq }) => mcpReq.method,
   })
-  return (announce) => createModernServer(states, announce)
+  return (announce) => new ModernServer(states, announce).mcp
 }
 
 type States = ReturnType<typeof createRequestStateCodec<{ readonly state: unknown }>>
@@ -47,121 +49,127 @@ type States = ReturnType<typeof createRequestStateCodec<{ readonly state: unknow
  * One modern server (2026-07-28) over SDK v2, whose questions are `input_required` results. The SDK
  * can also serve legacy connections with it, and then sends the questions as requests.
  */
-function createModernServer(
-  states: States,
-  announce: (server: McpServer, change: Change) => Promise<void>,
-): McpServer {
-  const watched = new Set<string>()
-  const mcp = new McpServer(identity, {
-    instructions,
-    capabilities: {
-      tools: { listChanged: true },
-      prompts: { listChanged: true },
-      resources: { listChanged: true, subscribe: true },
-      completions: {},
-      logging: {},
-    },
-    requestState: { verify: (state, context) => states.verify(state, context) },
-  })
+class ModernServer {
+  readonly mcp: McpServer
+  readonly #states: States
+  readonly #announce: Announce
+  readonly #watched = new Set<string>()
 
-  const { server } = mcp
+  constructor(states: States, announce: Announce) {
+    this.#states = states
+    this.#announce = announce
+    this.mcp = new McpServer(identity, {
+      instructions,
+      capabilities,
+      requestState: { verify: (state, context) => states.verify(state, context) },
+    })
 
-  const callOf = (context: ServerContext, args: Json | undefined): Call => ({
-    arguments: args ?? {},
-    clientCapabilities: declared(context) ?? { ...server.getClientCapabilities() },
-    answers: context.mcpReq.inputResponses ?? {},
-    state: context.mcpReq.requestState<{ readonly state: unknown }>()?.state,
-    signal: context.mcpReq.signal,
-    async progress(progress, total) {
-      const progressToken = context.mcpReq._meta?.progressToken
-      if (progressToken !== undefined)
-        await context.mcpReq.notify({
-          method: 'notifications/progress',
-          params: { progressToken, progress, total },
-        })
-    },
-    log: (level, text) => context.mcpReq.log(level, text),
-    closeStream: () => undefined,
-    announce: async (change) => {
-      if (
-        change.kind === 'resource_updated' &&
-        context.mcpReq.envelope === undefined &&
-        !watched.has(change.uri)
+    this.#serveTools()
+    this.#servePrompts()
+    this.#serveResources()
+    this.#serveSubscriptions()
+    this.mcp.server.setRequestHandler('completion/complete', ({ params }) =>
+      complete(params.argument.value),
+    )
+  }
+
+  #serveTools(): void {
+    for (const { name, description, inputSchema, outputSchema, run } of tools)
+      this.mcp.registerTool(
+        name,
+        {
+          description,
+          inputSchema: fromJsonSchema<Json>(inputSchema as JsonSchemaType),
+          ...(outputSchema === undefined
+            ? {}
+            : { outputSchema: fromJsonSchema<Json>(outputSchema as JsonSchemaType) }),
+        },
+        async (args, context) =>
+          (await this.#round(run, args, context)) as CallToolResult | InputRequiredResult,
       )
-        return
+  }
 
-      await announce(mcp, change)
-    },
-  })
+  #servePrompts(): void {
+    const { server } = this.mcp
+    server.setRequestHandler('prompts/list', () => ({ prompts: listedPrompts() }))
+
+    server.setRequestHandler('prompts/get', async ({ params }, context) => {
+      const prompt = prompts.find(({ name }) => name === params.name)
+      if (prompt === undefined) throw new ProtocolError(-32602, `Unknown prompt: ${params.name}`)
+      return (await this.#round(prompt.run, params.arguments, context)) as unknown as
+        | GetPromptResult
+        | InputRequiredResult
+    })
+  }
+
+  #serveResources(): void {
+    const { server } = this.mcp
+    server.setRequestHandler('resources/list', () => ({ resources: [...resources] }))
+    server.setRequestHandler('resources/templates/list', () => ({
+      resourceTemplates: [...resourceTemplates],
+    }))
+    server.setRequestHandler('resources/read', ({ params: { uri } }) => {
+      const found = readResource(uri)
+      if (found === undefined) throw new ResourceNotFoundError(uri)
+      return found as { contents: [] }
+    })
+  }
+
+  /** Only for legacy connections, which the SDK may have with this server. */
+  #serveSubscriptions(): void {
+    const { server } = this.mcp
+    server.setRequestHandler('resources/subscribe', ({ params: { uri } }) => {
+      this.#watched.add(uri)
+      return {}
+    })
+    server.setRequestHandler('resources/unsubscribe', ({ params: { uri } }) => {
+      this.#watched.delete(uri)
+      return {}
+    })
+  }
 
   /** Runs one round of a body. Returns its result, or the questions for the client. */
-  const round = async <Result extends object>(
+  async #round<Result extends object>(
     run: (call: Call) => Result | Questions | Promise<Result | Questions>,
     args: Json | undefined,
     context: ServerContext,
-  ): Promise<Result | InputRequiredResult> => {
-    const outcome = await questionsOrResult(run, callOf(context, args))
+  ): Promise<Result | InputRequiredResult> {
+    const outcome = await questionsOrResult(run, this.#call(context, args))
     if (!('questions' in outcome)) return outcome
 
     return inputRequired({
       inputRequests: outcome.questions as unknown as InputRequests,
       ...(outcome.state === undefined
         ? {}
-        : { requestState: await states.mint({ state: outcome.state }, context) }),
+        : { requestState: await this.#states.mint({ state: outcome.state }, context) }),
     })
   }
 
-  for (const { name, description, inputSchema, outputSchema, run } of tools)
-    mcp.registerTool(
-      name,
-      {
-        description,
-        inputSchema: fromJsonSchema<Json>(inputSchema as JsonSchemaType),
-        ...(outputSchema === undefined
-          ? {}
-          : { outputSchema: fromJsonSchema<Json>(outputSchema as JsonSchemaType) }),
+  #call(context: ServerContext, args: Json | undefined): Call {
+    const { mcpReq } = context
+    return {
+      arguments: args ?? {},
+      clientCapabilities: declared(context) ?? { ...this.mcp.server.getClientCapabilities() },
+      answers: mcpReq.inputResponses ?? {},
+      state: mcpReq.requestState<{ readonly state: unknown }>()?.state,
+      signal: mcpReq.signal,
+      progress: async (progress, total) => {
+        const progressToken = mcpReq._meta?.progressToken
+        if (progressToken === undefined) return
+        const params = { progressToken, progress, total }
+        await mcpReq.notify({ method: 'notifications/progress', params })
       },
-      async (args, context) =>
-        (await round(run, args, context)) as CallToolResult | InputRequiredResult,
-    )
-
-  server.setRequestHandler('prompts/list', () => ({
-    prompts: prompts.map(({ run: _run, ...prompt }) => ({
-      ...prompt,
-      arguments: [...prompt.arguments],
-    })),
-  }))
-
-  server.setRequestHandler('prompts/get', async ({ params }, context) => {
-    const prompt = prompts.find(({ name }) => name === params.name)
-    if (prompt === undefined) throw new ProtocolError(-32602, `Unknown prompt: ${params.name}`)
-    return (await round(prompt.run, params.arguments, context)) as unknown as
-      | GetPromptResult
-      | InputRequiredResult
-  })
-
-  server.setRequestHandler('resources/list', () => ({ resources: [...resources] }))
-  server.setRequestHandler('resources/templates/list', () => ({
-    resourceTemplates: [...resourceTemplates],
-  }))
-  server.setRequestHandler('resources/read', ({ params: { uri } }) => {
-    const found = readResource(uri)
-    if (found === undefined) throw new ResourceNotFoundError(uri)
-    return found as { contents: [] }
-  })
-  server.setRequestHandler('completion/complete', ({ params }) => complete(params.argument.value))
-
-  // These two handlers serve legacy connections only, which the SDK may have with this server.
-  server.setRequestHandler('resources/subscribe', ({ params: { uri } }) => {
-    watched.add(uri)
-    return {}
-  })
-  server.setRequestHandler('resources/unsubscribe', ({ params: { uri } }) => {
-    watched.delete(uri)
-    return {}
-  })
-
-  return mcp
+      log: (level, text) => mcpReq.log(level, text),
+      closeStream: () => undefined,
+      announce: async (change) => {
+        const isWanted =
+          change.kind !== 'resource_updated' ||
+          mcpReq.envelope !== undefined ||
+          this.#watched.has(change.uri)
+        if (isWanted) await this.#announce(this.mcp, change)
+      },
+    }
+  }
 }
 
 /** The capabilities that the client declares with each request in this era. */
