@@ -79,7 +79,11 @@ export const EnvironmentVariables = z
   )
   .refine((variables) => Object.keys(variables).length <= 1000, 'must be at most 1000 variables')
   .meta({
-    description: `Values are text, or {"value", "secret"} to mark one as secret (or not), or {"secretRef": {"name", "key"}} to refer to a secret. Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored, unless another image, address or command would get it.`,
+    description:
+      'Values are text, or {"value", "secret"} to mark one as secret (or not), or ' +
+      '{"secretRef": {"name", "key"}} to refer to a secret. Secret values are write-only: ' +
+      `they read as "${maskedValue}", and sending that back keeps what is stored, unless ` +
+      'another image, address or command would get it.',
   })
 
 /** The environment in answers, which mask secret values but not references. */
@@ -92,8 +96,15 @@ export const replicaLimit = 100
 
 const roles = z.array(z.string().trim().min(1).max(256)).max(100)
 /** Headers of HTTP, MCP or the gateway, which cannot carry a credential. */
-const reservedHeader =
-  /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|host|origin|expect|range|if-.*|accept|accept-.*|content-.*|mcp-.*|x-mcp-.*|x-mcpgw-.*|x-request-id|forwarded|x-forwarded-.*|x-real-ip|last-event-id|traceparent|tracestate|baggage|idempotency-key)$/i
+const reservedHeader = new RegExp(
+  `^(${[
+    'connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade',
+    'host|origin|expect|range|if-.*|accept|accept-.*|content-.*',
+    'mcp-.*|x-mcp-.*|x-mcpgw-.*|x-request-id|last-event-id|idempotency-key',
+    'forwarded|x-forwarded-.*|x-real-ip|traceparent|tracestate|baggage',
+  ].join('|')})$`,
+  'i',
+)
 
 /** The form of a header's value (RFC 9110 section 5.5). */
 export const credentialValue = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/

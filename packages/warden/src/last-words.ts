@@ -3,8 +3,15 @@ const longestLine = 300
 const longest = 600
 
 /** Matches a line that names an error. If several lines do, the last one is the cause. */
-const naming =
-  /^(?:uncaught |exception in thread ".*" |caused by: |thread '.*' )?(?:(?:[\w$]+[.:])*\w*(?:error|exception)\b.*:|panic:|panicked at |fatal\b)/i
+const naming = new RegExp(
+  [
+    /^(?:uncaught |exception in thread ".*" |caused by: |thread '.*' )?/,
+    /(?:(?:[\w$]+[.:])*\w*(?:error|exception)\b.*:|panic:|panicked at |fatal\b)/,
+  ]
+    .map(({ source }) => source)
+    .join(''),
+  'i',
+)
 /** Matches an error line of npm. The first such lines say most, and the last one says least. */
 const ofNpm = /^npm (?:ERR!|error) /
 /** Matches stack frames and dumps of objects, which are indented, and other noise. */

@@ -1,8 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 
-// The script knows a process by id and start time: its parent may end first, and the system may
-// give its id to another process, which must not get a signal.
 /**
  * Waits until its standard input ends, as it does with this process, then ends marked processes,
  * their descendants and sessions (programs may overwrite their environment or leave their parent).
@@ -19,10 +17,14 @@ marked() {
     grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
   else
     for file in /proc/[0-9]*/environ; do
-      if tr '\\0' '\\n' 2>/dev/null <"$file" | grep -qxF -- "$1"; then echo "$file" | cut -d/ -f3; fi
+      if tr '\\0' '\\n' 2>/dev/null <"$file" | grep -qxF -- "$1"; then
+        echo "$file" | cut -d/ -f3
+      fi
     done
   fi
 }
+# Each as pid:start. Its parent may end first, and the system may give its id to another process,
+# which must not get a signal.
 known=
 left=
 look() {
@@ -30,7 +32,8 @@ look() {
   also=
   left=
   [ -n "$found$known" ] || return 0
-  known=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v marked="$found" -v known="$known" -v self="$$" '
+  known=$(cat /proc/[0-9]*/stat 2>/dev/null |
+    awk -v marked="$found" -v known="$known" -v self="$$" '
     BEGIN {
       count = split(marked, word, " "); for (i = 1; i <= count; i++) ours[word[i]] = 1
       count = split(known, word, " "); for (i = 1; i <= count; i++) before[word[i]] = 1
@@ -42,8 +45,17 @@ look() {
       if ((pid ":" field[20]) in before) ours[pid] = 1
     }
     END {
-      for (pid in ours) if (pid in session && session[pid] > 1 && ((session[pid] in ours) || !(session[pid] in parent))) led[session[pid]] = 1
-      do { more = 0; for (pid in parent) if (!(pid in ours) && ((parent[pid] in ours) || (session[pid] in led))) { ours[pid] = 1; more = 1 } } while (more)
+      for (pid in ours)
+        if (pid in session && session[pid] > 1 &&
+            ((session[pid] in ours) || !(session[pid] in parent)))
+          led[session[pid]] = 1
+      do {
+        more = 0
+        for (pid in parent)
+          if (!(pid in ours) && ((parent[pid] in ours) || (session[pid] in led))) {
+            ours[pid] = 1; more = 1
+          }
+      } while (more)
       for (pid in ours) if (pid in parent && pid != self && pid > 1) print pid ":" start[pid]
     }' | tr '\\n' ' ')
   left=$(echo "$known" | sed 's/:[0-9]*//g')

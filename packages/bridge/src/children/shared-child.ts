@@ -6,6 +6,7 @@ import {
   errorCode,
   idKey,
   noSuchTask,
+  notificationMessage,
   notifiedProgressToken,
   outline,
   readArray,
@@ -13,6 +14,7 @@ import {
   readString,
   replaceSlices,
   requestedProgressToken,
+  requestMessage,
   sliceText,
   SubscribedUris,
   Table,
@@ -104,9 +106,9 @@ export class SharedChild {
   }
 
   /**
-   * Handles a session whose `initialize` has no answer in time. The child may have dropped the
-   * request of one caller, so a session of another caller asks next: the child is `dead` when it
-   * answers neither, or when no other caller waits.
+   * Handles a session whose `initialize` has no answer in time. A session of another caller asks
+   * next, as the child may have dropped one request. It is `dead` if it answers neither, or if
+   * nobody else waits.
    */
   silent(session: Session): 'waits' | 'ends' | 'dead' {
     const open = this.#initialize
@@ -495,11 +497,7 @@ export class SharedChild {
       if (this.#isOpenInitialize(ownId)) continue
 
       this.#linger(ownId, session)
-      this.#child.send(
-        Buffer.from(
-          `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${ownId},"reason":"The client has gone."}}`,
-        ),
-      )
+      this.#child.send(cancellation(ownId, 'The client has gone.'))
     }
 
     for (const [key, question] of this.#questions.entries()) {
@@ -514,14 +512,17 @@ export class SharedChild {
     for (const [uri, subscribers] of this.#subscribers) {
       if (!subscribers.delete(session) || subscribers.size > 0) continue
       this.#subscribers.delete(uri)
-      const params = `{"uri":${JSON.stringify(uri)}}`
-      this.#child.send(
-        Buffer.from(
-          `{"jsonrpc":"2.0","id":"${randomUUID()}","method":"resources/unsubscribe","params":${params}}`,
-        ),
-      )
+      const params = JSON.stringify({ uri })
+      const message = requestMessage(`"${randomUUID()}"`, 'resources/unsubscribe', params)
+      this.#child.send(Buffer.from(message))
     }
   }
+}
+
+/** `requestId` is raw JSON. */
+function cancellation(requestId: string, reason: string): Buffer {
+  const params = `{"requestId":${requestId},"reason":${JSON.stringify(reason)}}`
+  return Buffer.from(notificationMessage('notifications/cancelled', params))
 }
 
 /**

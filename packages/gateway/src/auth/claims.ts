@@ -86,11 +86,8 @@ function rolesOf(claims: Claims, paths: readonly ClaimPath[]): readonly string[]
     const value = claimAt(claims, path)
     const last = typeof path === 'string' ? path : path.at(-1)
     // Scopes are lists in one text (RFC 6749 section 3.3). Any other text is one role.
-    const values: readonly unknown[] = Array.isArray(value)
-      ? value
-      : typeof value === 'string' && (last === 'scp' || last === 'scope')
-        ? value.split(' ')
-        : [value]
+    const isScopes = typeof value === 'string' && (last === 'scp' || last === 'scope')
+    const values: readonly unknown[] = isScopes ? value.split(' ') : [value].flat()
 
     for (const each of values) {
       if (typeof each !== 'string' || unprintable.test(each)) continue

@@ -213,11 +213,8 @@ function scopesOf(claims: JWTPayload): ReadonlySet<string> {
   return new Set(
     ['scope', 'scp'].flatMap((claim) => {
       const value = claimAt(claims, claim)
-      return typeof value === 'string'
-        ? value.split(' ')
-        : Array.isArray(value)
-          ? value.map(String)
-          : []
+      if (typeof value === 'string') return value.split(' ')
+      return Array.isArray(value) ? value.map(String) : []
     }),
   )
 }

@@ -14,10 +14,9 @@ export class ConfigError extends Error {
   readonly mistakes: readonly string[]
 
   constructor(mistakes: readonly string[]) {
-    super(
-      `The configuration has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`}` +
-        `:\n${mistakes.map((mistake) => `  - ${mistake}`).join('\n')}`,
-    )
+    const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`
+    const list = mistakes.map((mistake) => `  - ${mistake}`)
+    super([`The configuration has ${count}:`, ...list].join('\n'))
     this.mistakes = mistakes
   }
 }

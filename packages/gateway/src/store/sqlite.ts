@@ -7,6 +7,7 @@ import type { ApiKey } from '../core/api-key.ts'
 import type { Holdings } from '../core/access.ts'
 import type { Owned, Resource } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
+import { migrations } from './sqlite-migrations.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 import { Watcher } from './watcher.ts'
 
@@ -17,131 +18,6 @@ export interface SqliteOptions {
   /** Most pages of 4 KiB in the file; beyond it, writes fail with `storage_full`. */
   readonly maxPages?: number
 }
-
-/** Each entry raises the schema by one version; released entries are never edited. */
-const migrations = [
-  `CREATE TABLE resource (
-     name TEXT PRIMARY KEY,
-     kind TEXT NOT NULL,
-     uid TEXT NOT NULL,
-     version INTEGER NOT NULL,
-     body TEXT NOT NULL,
-     change INTEGER NOT NULL
-   ) STRICT, WITHOUT ROWID;
-   CREATE INDEX resource_change ON resource (change);
-   CREATE TABLE deletion (change INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL) STRICT;
-   CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL) STRICT;
-   INSERT INTO counter VALUES (1, 0);`,
-  // MCP tool names are unique, even when two processes create tools at once.
-  'CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, ' +
-    `'$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
-  // A damaged text has no owner, and can still be replaced.
-  `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), ` +
-    `json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
-  `CREATE TABLE api_key (
-     name TEXT PRIMARY KEY,
-     kind TEXT NOT NULL,
-     uid TEXT NOT NULL,
-     version INTEGER NOT NULL,
-     body TEXT NOT NULL,
-     change INTEGER NOT NULL
-   ) STRICT, WITHOUT ROWID;
-   CREATE INDEX api_key_change ON api_key (change);
-   CREATE INDEX api_key_owner ON api_key (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
-  // Quotas count in an index, so that an owner of many records writes as fast as an owner of few. A
-  // damaged text has no owner.
-  `ALTER TABLE resource ADD COLUMN owner TEXT;
-   ALTER TABLE resource ADD COLUMN replicas INTEGER;
-   UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
-     replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END;
-   DROP INDEX resource_owner;
-   CREATE INDEX resource_owner ON resource (owner, kind, replicas);
-   CREATE TRIGGER resource_created AFTER INSERT ON resource BEGIN UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
-     replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END WHERE name = NEW.name; END;
-   CREATE TRIGGER resource_replaced AFTER UPDATE OF body ON resource BEGIN UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
-     replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END WHERE name = NEW.name; END;`,
-  `CREATE TABLE secret (
-     name TEXT PRIMARY KEY,
-     kind TEXT NOT NULL,
-     uid TEXT NOT NULL,
-     version INTEGER NOT NULL,
-     body TEXT NOT NULL,
-     change INTEGER NOT NULL
-   ) STRICT, WITHOUT ROWID;
-   CREATE INDEX secret_change ON secret (change);
-   CREATE INDEX secret_owner ON secret (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
-  // Rows of some kilobytes made the WITHOUT ROWID tree deep: each name on a lookup's way had pages
-  // of its own. Holdings get a table, because counting took as long as there were things to count.
-  `DROP TRIGGER resource_created;
-   DROP TRIGGER resource_replaced;
-   ALTER TABLE resource RENAME TO resource_before;
-   CREATE TABLE resource (
-     name TEXT NOT NULL UNIQUE,
-     kind TEXT NOT NULL,
-     uid TEXT NOT NULL,
-     version INTEGER NOT NULL,
-     body TEXT NOT NULL,
-     change INTEGER NOT NULL,
-     owner TEXT AS (CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END),
-     replicas INTEGER AS (CASE WHEN json_valid(body) THEN coalesce(json_extract(body, '$.spec.replicaCount'), 0) END)
-   ) STRICT;
-   INSERT INTO resource (name, kind, uid, version, body, change) SELECT name, kind, uid, version, body, change FROM resource_before ORDER BY name;
-   DROP TABLE resource_before;
-   CREATE INDEX resource_change ON resource (change);
-   CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';
-   CREATE TABLE holding (
-     owner TEXT PRIMARY KEY,
-     adapters INTEGER NOT NULL,
-     tools INTEGER NOT NULL,
-     replicas INTEGER NOT NULL
-   ) STRICT, WITHOUT ROWID;
-   INSERT INTO holding SELECT owner, sum(kind = 'adapter'), sum(kind = 'tool'), sum(replicas) FROM resource WHERE owner IS NOT NULL GROUP BY owner;
-   CREATE TRIGGER resource_created AFTER INSERT ON resource WHEN NEW.owner IS NOT NULL BEGIN
-     INSERT INTO holding VALUES (NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas) ON CONFLICT (owner) DO UPDATE
-       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas;
-   END;
-   CREATE TRIGGER resource_deleted AFTER DELETE ON resource BEGIN
-     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas
-       WHERE owner = OLD.owner;
-     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
-   END;
-   CREATE TRIGGER resource_replaced AFTER UPDATE OF body ON resource WHEN NEW.owner IS NOT OLD.owner OR NEW.replicas IS NOT OLD.replicas BEGIN
-     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas
-       WHERE owner = OLD.owner;
-     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
-     INSERT INTO holding SELECT NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas WHERE NEW.owner IS NOT NULL ON CONFLICT (owner) DO UPDATE
-       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas;
-   END;`,
-  // Quotas count bytes, too.
-  `ALTER TABLE resource ADD COLUMN bytes INTEGER AS (octet_length(body));
-   ALTER TABLE holding ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-   INSERT INTO holding (owner, adapters, tools, replicas, bytes) SELECT owner, 0, 0, 0, sum(bytes) FROM resource WHERE owner IS NOT NULL GROUP BY owner
-     ON CONFLICT (owner) DO UPDATE SET bytes = excluded.bytes;
-   DROP TRIGGER resource_created;
-   DROP TRIGGER resource_deleted;
-   DROP TRIGGER resource_replaced;
-   CREATE TRIGGER resource_created AFTER INSERT ON resource WHEN NEW.owner IS NOT NULL BEGIN
-     INSERT INTO holding VALUES (NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas, NEW.bytes) ON CONFLICT (owner) DO UPDATE
-       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas, bytes = bytes + excluded.bytes;
-   END;
-   CREATE TRIGGER resource_deleted AFTER DELETE ON resource BEGIN
-     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas,
-       bytes = bytes - OLD.bytes WHERE owner = OLD.owner;
-     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
-   END;
-   CREATE TRIGGER resource_replaced AFTER UPDATE OF body ON resource
-     WHEN NEW.owner IS NOT OLD.owner OR NEW.replicas IS NOT OLD.replicas OR NEW.bytes IS NOT OLD.bytes BEGIN
-     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas,
-       bytes = bytes - OLD.bytes WHERE owner = OLD.owner;
-     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
-     INSERT INTO holding SELECT NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas, NEW.bytes WHERE NEW.owner IS NOT NULL ON CONFLICT (owner) DO UPDATE
-       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas, bytes = bytes + excluded.bytes;
-   END;
-   ALTER TABLE secret ADD COLUMN bytes INTEGER AS (octet_length(body));
-   ALTER TABLE api_key ADD COLUMN bytes INTEGER AS (octet_length(body));
-   CREATE INDEX secret_bytes ON secret (bytes);
-   CREATE INDEX api_key_bytes ON api_key (bytes);`,
-]
 
 /** Milliseconds to wait for a file that another process uses. */
 const busyMs = 5000
@@ -371,6 +247,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
           `SELECT ${columns} FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ` +
             'ORDER BY name LIMIT ?',
         ).all(after, kind, kind, most)
+
       let most = limit
       if (bytes !== undefined) {
         // Read the sizes first, so that the driver reads only the texts that are wanted.
@@ -379,6 +256,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
         most = 1 + sizes.findIndex(({ size }) => (room -= size) <= 0)
         if (most === 0) most = limit
       }
+
       return (found('body', most) as { body: string }[]).map(({ body }) => JSON.parse(body) as R)
     })
   }
@@ -430,6 +308,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
       'SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM ' +
         `json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
     ).all(change, JSON.stringify(this.#place.kinds)) as { name: string; kind: R['kind'] }[]
+
     for (const { name, kind } of gone) this.#tell({ name, kind })
     // Read records one by one, because they may be large.
     for (const { name } of present) {
@@ -497,7 +376,8 @@ const resources: Place<Resource, Holdings> = {
 const counted = (table: string): Pick<Place<never, number>, 'table' | 'held' | 'heldOf'> => ({
   table,
   held: `SELECT count(*) AS count, coalesce(sum(bytes), 0) AS ownerBytes,
-           (SELECT coalesce(sum(bytes), 0) FROM ${table}) - coalesce((SELECT bytes FROM ${table} WHERE name = ?3), 0) AS totalBytes,
+           (SELECT coalesce(sum(bytes), 0) FROM ${table})
+             - coalesce((SELECT bytes FROM ${table} WHERE name = ?3), 0) AS totalBytes,
            coalesce((SELECT bytes FROM ${table} WHERE name = ?3), 0) AS bytesBefore
          FROM ${table} WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ?1
            AND json_extract(body, '$.owner.issuer') = ?2 AND name <> ?3`,

@@ -209,8 +209,11 @@ export class ChangeFeed implements AsyncDisposable {
       const rows = (await run(
         `SELECT * FROM (
            SELECT head.seq AS head, head.mark AS head_mark, c.*, record.body,
-                  coalesce(sum(record.bytes) OVER (ORDER BY c.seq), 0) - coalesce(record.bytes, 0) AS before
-           FROM "${schema}".head LEFT JOIN (SELECT * FROM "${schema}".change WHERE seq >= $1 ORDER BY seq LIMIT ${pieceSize + 1}) c ON true
+                  coalesce(sum(record.bytes) OVER (ORDER BY c.seq), 0)
+                    - coalesce(record.bytes, 0) AS before
+           FROM "${schema}".head
+           LEFT JOIN (SELECT * FROM "${schema}".change
+                      WHERE seq >= $1 ORDER BY seq LIMIT ${pieceSize + 1}) c ON true
            LEFT JOIN "${schema}".record ON record.collection = c.collection AND record.name = c.name
          ) piece WHERE before < ${pieceBytes} ORDER BY seq`,
         [seq],
@@ -247,7 +250,8 @@ export class ChangeFeed implements AsyncDisposable {
       const rows = (await run(
         `SELECT collection, name, kind, body FROM (
            SELECT *, sum(bytes) OVER (ORDER BY collection, name) - bytes AS before FROM (
-             SELECT * FROM "${schema}".record WHERE (collection, name) > ($1, $2) ORDER BY collection, name LIMIT ${pieceSize}
+             SELECT * FROM "${schema}".record WHERE (collection, name) > ($1, $2)
+             ORDER BY collection, name LIMIT ${pieceSize}
            ) piece
          ) summed WHERE before < ${pieceBytes} ORDER BY collection, name`,
         [after.collection, after.name],

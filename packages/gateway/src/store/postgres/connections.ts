@@ -119,8 +119,11 @@ export class Connections implements AsyncDisposable {
    */
   async #begin(client: pg.PoolClient): Promise<Mark> {
     const results = (await client.query<Mark & pg.QueryResultRow>(
-      `BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SET LOCAL idle_in_transaction_session_timeout = ${this.#timeoutMs};
-       UPDATE "${this.#schema}".head SET seq = seq + 1, mark = gen_random_uuid() RETURNING seq, mark`,
+      `BEGIN;
+       SET LOCAL statement_timeout = ${this.#timeoutMs};
+       SET LOCAL idle_in_transaction_session_timeout = ${this.#timeoutMs};
+       UPDATE "${this.#schema}".head SET seq = seq + 1, mark = gen_random_uuid()
+       RETURNING seq, mark`,
     )) as unknown as pg.QueryResult<Mark & pg.QueryResultRow>[]
     const head = results.at(-1)?.rows[0]
     if (head === undefined) throw new Error('The table head is empty.')

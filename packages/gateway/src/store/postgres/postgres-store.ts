@@ -138,8 +138,10 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     await this.#database.write(async (run, seq) => {
       await this.#admit(run, resource, admit)
       const created = await this.#change(run, seq, resource.name, {
-        sql: `INSERT INTO ${this.#table} (collection, name, kind, uid, version, owner, replicas, tool_name, body)
-              VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (collection, name) DO NOTHING`,
+        sql: `INSERT INTO ${this.#table}
+                (collection, name, kind, uid, version, owner, replicas, tool_name, body)
+              VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10)
+              ON CONFLICT (collection, name) DO NOTHING`,
         values: [resource.kind, resource.uid, resource.version, ...columnsOf(resource)],
       })
       if (!created)
@@ -160,7 +162,8 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
       `SELECT body FROM (
          SELECT name, body, sum(bytes) OVER (ORDER BY name) - bytes AS before FROM (
            SELECT name, body, bytes FROM ${this.#table}
-           WHERE collection = $1 AND name > $2 AND ($3::text IS NULL OR kind = $3) ORDER BY name LIMIT $4
+           WHERE collection = $1 AND name > $2 AND ($3::text IS NULL OR kind = $3)
+           ORDER BY name LIMIT $4
          ) piece
        ) summed WHERE $5::bigint IS NULL OR before < $5 ORDER BY name`,
       [this.collection, after, kind ?? null, limit ?? null, bytes ?? null],
@@ -172,7 +175,8 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     await this.#database.write(async (run, seq) => {
       await this.#admit(run, resource, admit)
       const replaced = await this.#change(run, seq, resource.name, {
-        sql: `UPDATE ${this.#table} SET version = $6, owner = $7, replicas = $8, tool_name = $9, body = $10
+        sql: `UPDATE ${this.#table}
+              SET version = $6, owner = $7, replicas = $8, tool_name = $9, body = $10
               WHERE collection = $2 AND name = $3 AND uid = $4 AND version = $5`,
         values: [resource.uid, expectedVersion, resource.version, ...columnsOf(resource)],
       })
@@ -241,7 +245,8 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     if (admit === undefined) return
     const { name, owner } = resource
     const figures = (await run(
-      `SELECT kind, count(*)::integer AS count, sum(replicas)::integer AS replicas, sum(bytes)::float8 AS bytes
+      `SELECT kind, count(*)::integer AS count, sum(replicas)::integer AS replicas,
+              sum(bytes)::float8 AS bytes
        FROM ${this.#table} WHERE owner = $1 AND collection = $2 AND name <> $3 GROUP BY kind`,
       [digestOf(owner), this.collection, name],
     )) as unknown as Figures[]

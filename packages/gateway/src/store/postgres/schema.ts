@@ -7,7 +7,12 @@ const migrations: readonly ((s: string) => string)[] = [
   // Records are `text`, because `jsonb` cannot hold \u0000. Names and compared columns are ordered
   // by code point.
   (s) => `
-   CREATE TABLE ${s}.head (one boolean PRIMARY KEY DEFAULT true CHECK (one), version integer NOT NULL, seq bigint NOT NULL, mark uuid NOT NULL);
+   CREATE TABLE ${s}.head (
+     one boolean PRIMARY KEY DEFAULT true CHECK (one),
+     version integer NOT NULL,
+     seq bigint NOT NULL,
+     mark uuid NOT NULL
+   );
    CREATE TABLE ${s}.change (
      seq bigint PRIMARY KEY,
      mark uuid NOT NULL,
@@ -30,9 +35,11 @@ const migrations: readonly ((s: string) => string)[] = [
    CREATE INDEX record_owner ON ${s}.record (owner, collection, kind, replicas);
    INSERT INTO ${s}.head (version, seq, mark) VALUES (0, 0, gen_random_uuid());
    INSERT INTO ${s}.change SELECT seq, mark, '', '', '' FROM ${s}.head;`,
+
   // Quotas count bytes, too.
   (s) => `
-   ALTER TABLE ${s}.record ADD COLUMN bytes integer NOT NULL GENERATED ALWAYS AS (octet_length(body)) STORED;
+   ALTER TABLE ${s}.record
+     ADD COLUMN bytes integer NOT NULL GENERATED ALWAYS AS (octet_length(body)) STORED;
    DROP INDEX ${s}.record_owner;
    CREATE INDEX record_owner ON ${s}.record (owner, collection, kind, replicas, bytes);
    CREATE INDEX record_bytes ON ${s}.record (collection, bytes);`,
