@@ -113,7 +113,8 @@ const tools: Readonly<Record<string, (call: Call) => void>> = {
 
   big({ response, message }) {
     response.writeHead(200, { 'content-type': 'application/octet-stream' })
-    let left = Number((message.params?.arguments as { megabytes: number }).megabytes)
+    const { megabytes } = message.params?.arguments as { megabytes: number }
+    let left = Number(megabytes)
 
     const write = (): void => {
       while (left > 0) {

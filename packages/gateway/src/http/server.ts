@@ -55,7 +55,7 @@ export interface Unread {
   readonly error: string
 }
 
-/** How a request asks the server to go on before it sends its body (RFC 9110 section 10.1.1). */
+/** The Expect header of a request (RFC 9110 section 10.1.1). */
 type Expectation = 'nothing' | 'continue' | 'other'
 
 /**
@@ -69,7 +69,6 @@ const firstRequestMs = 1000
  * framework, because every MCP message would pay for one.
  */
 export class HttpServer {
-  /** The server of Node.js, for frameworks. */
   /** The server of Node.js, for frameworks. */
   readonly node: Server
   readonly #bodyLimitBytes: number
@@ -194,7 +193,7 @@ export class HttpServer {
     }
   }
 
-  /** Asks for the body, unless it is too large. The plane refuses that, and the answer is last. */
+  /** Asks for the body, unless it is too large: then the answer ends the connection. */
   #continue(request: IncomingMessage, response: ServerResponse): void {
     if (Number(request.headers['content-length'] ?? 0) <= this.#bodyLimitBytes)
       response.writeContinue()
