@@ -74,7 +74,11 @@ interface Question<T> {
   /** Sent when the child was silent to the first message. */
   readonly later?: string
   /** Returns undefined for an answer that decides nothing. */
-  judge(id: string, message: ReadonlyMap<string, string>, silent: boolean): T | undefined
+  readonly judge: (
+    id: string,
+    message: ReadonlyMap<string, string>,
+    silent: boolean,
+  ) => T | undefined
   /** The verdict on a child that stays silent. */
   readonly otherwise?: T
 }

@@ -12,7 +12,10 @@ const megabyte = Buffer.alloc(1024 * 1024, 'x')
 interface Message {
   readonly id?: number | string
   readonly method?: string
-  readonly params?: { readonly name?: string; readonly arguments?: unknown }
+  readonly params?: {
+    readonly name?: string
+    readonly arguments?: Readonly<Record<string, unknown>>
+  }
 }
 
 /** A request with an id, and its open response. */
@@ -113,8 +116,7 @@ const tools: Readonly<Record<string, (call: Call) => void>> = {
 
   big({ response, message }) {
     response.writeHead(200, { 'content-type': 'application/octet-stream' })
-    const { megabytes } = message.params?.arguments as { megabytes: number }
-    let left = Number(megabytes)
+    let left = Number(message.params?.arguments?.['megabytes'])
 
     const write = (): void => {
       while (left > 0) {

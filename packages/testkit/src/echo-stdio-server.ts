@@ -48,6 +48,7 @@ function resultOf({ method, params = {} }: Message): unknown {
       }
     case 'tools/list':
       return { tools: [{ name: 'echo', inputSchema: { type: 'object' } }] }
+    case undefined:
     default:
       return callTool(params)
   }
@@ -74,6 +75,7 @@ function callTool({ name, arguments: args, _meta: meta }: Parameters): unknown {
       for (let progress = 1; progress <= 3; progress += 1)
         notify('progress', { progressToken, progress, total: 3 })
       return { content: [] }
+    case undefined:
     default:
       return saying(JSON.stringify(args))
   }
