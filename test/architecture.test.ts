@@ -6,10 +6,9 @@ import { describe, expect, test } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * Which room of the gateway may import which. The planes (`proxy`, `tools`, `control`) never import
- * each other: they meet in
- * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line
- * that no import uses is stale and fails.
+ * The imports that each room of the gateway may have. The planes (`proxy`, `tools`, `control`) meet
+ * in the store and in `core`, and never import each other. Only an `open.ts` imports its backends,
+ * lazily. A stale line fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   main: ['commands', 'config'],
@@ -76,8 +75,8 @@ const packageTable: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * Who may read the wall clock, and what for. Everything else measures by `monotonicNow`, which
- * never jumps.
+ * The readers of the wall clock, with their reasons. All other code measures by `monotonicNow`,
+ * which never jumps.
  */
 const wallClockTable: Readonly<Record<string, string>> = {
   'gateway/src/compose/composition.ts':
@@ -90,7 +89,7 @@ const wallClockTable: Readonly<Record<string, string>> = {
   'gateway/src/runtime/kubernetes/lease.ts': 'the Lease shows when it was renewed',
 }
 
-/** The part of a package.json that says which packages its files may import. */
+/** The part of a package.json that lists the packages which its files may import. */
 interface Manifest {
   readonly dependencies?: Readonly<Record<string, string>>
   readonly devDependencies?: Readonly<Record<string, string>>
@@ -117,7 +116,7 @@ function importsOf(file: string): Import[] {
   }))
 }
 
-/** The files of one circle of imports, or none. */
+/** Gives the files of one circle of imports, or none. */
 function circleIn(graph: ReadonlyMap<string, readonly string[]>): readonly string[] {
   const done = new Set<string>()
   const visit = (file: string, path: readonly string[]): readonly string[] => {

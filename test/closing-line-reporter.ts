@@ -1,9 +1,9 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
 /**
- * Prints `N passed, N failed, N skipped` last, the line by which CI counts tests. Before it, a
- * `FAILED: ` line names each test that failed and how, a `FLAKY: ` line each that passed only when
- * it was repeated and how it failed, and a `SKIPPED: ` line what could not run here and its needs.
+ * Prints `N passed, N failed, N skipped` last, by which CI counts tests. Above it stand a
+ * `FAILED: ` line for each failed test, `FLAKY: ` for each that passed only when repeated, and
+ * `SKIPPED: ` for missing things.
  */
 export default class ClosingLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly Failure[]): void {
@@ -49,7 +49,8 @@ function nameOf(test: TestCase): string {
 }
 
 /**
- * Why a test was skipped, in one text for all tests of a group; a filter of names gives no reason.
+ * Gives the reason of a skip, in one text for all tests of a group. A filter of names gives no
+ * reason.
  */
 function reasonOf(test: TestCase, note: string | undefined): string | undefined {
   const name = nameOf(test)

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const folders = ['packages', 'test']
 
-/** Path and lines of everything that may hold tests. */
+/** Path and lines of every file that may hold tests. */
 const sources = folders.flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((file) => /(\.test|-contract)\.ts$/.test(file) && !/node_modules|dist/.test(file))

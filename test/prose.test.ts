@@ -23,9 +23,7 @@ function filesWith(pattern: RegExp): string[] {
 
 const source = 'packages/gateway/src'
 
-/**
- * Paths of source files in backticks, and targets of links, as `document: path`, that lead nowhere.
- */
+/** Source paths in backticks and targets of links that lead nowhere, as `document: path`. */
 function deadPaths(document: string): string[] {
   const text = readFileSync(join(root, document), 'utf8')
   const here = dirname(document)
@@ -44,7 +42,7 @@ function deadPaths(document: string): string[] {
   return [...quoted, ...linked].map((path) => `${document}: ${path}`)
 }
 
-/** Patterns, placeholders in capitals and folders of other programs (`.vscode`) are no paths. */
+/** Patterns, placeholders in capitals and folders of other programs (`.vscode`) are not paths. */
 function looksLikeSource(path: string): boolean {
   return (
     /^[a-z][\w.-]*(?:\/[\w.-]+)+\/?$/.test(path) &&
@@ -68,7 +66,7 @@ function commentsOf(file: string): string[] {
     .filter((comment) => !/^(?:oxlint-|eslint-|@ts-)/.test(comment))
 }
 
-/** Comments of the shipped source that a rule of docs/style.md forbids, as `file: comment`. */
+/** Comments that break a rule of docs/style.md, as `file: comment`. */
 function commentsThat(breakRule: (comment: string) => boolean): string[] {
   return listed('packages/*/src/**/*.ts', 'scripts/*.ts')
     .filter((file) => !file.endsWith('.test.ts'))

@@ -35,7 +35,7 @@ function ours(bytes: Buffer): string {
     .join('|')
 }
 
-/** The ids and methods of messages by the other way in which this gateway reads them. */
+/** Gives the ids and methods of messages by the gateway's second reader. */
 const outlines = (bytes: Buffer): string =>
   messagesOf(bytes)
     .map((message) => {

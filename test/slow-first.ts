@@ -1,8 +1,8 @@
 import { BaseSequencer, type TestSpecification, type TestSequencerConstructor } from 'vitest/node'
 
 /**
- * Starts the named files first, in this order, so that no worker still runs a slow one when the
- * others have nothing left. Without figures of earlier runs, Vitest starts the largest first.
+ * Starts the named files first, in this order, so that no worker runs a slow file alone at the end.
+ * Without figures of earlier runs, Vitest starts the largest file first.
  */
 export function slowFirst(...names: readonly string[]): TestSequencerConstructor {
   const rank = ({ moduleId }: TestSpecification): number => {

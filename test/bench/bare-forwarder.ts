@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import { Agent, type Dispatcher } from 'undici'
 
 /**
- * A plain proxy that the gateway is compared with: node:http in, undici out, back-pressure and
+ * A plain proxy for the comparison with the gateway: node:http in, undici out, back-pressure and
  * aborts both ways.
  */
 const { PORT = '3002', UPSTREAM = 'http://127.0.0.1:3001' } = process.env

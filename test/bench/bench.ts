@@ -27,9 +27,15 @@ const { values } = parseArgs({
 })
 const rounds = Number(values.rounds ?? (values.quick ? 2 : 9))
 const seconds = Number(values.seconds ?? 1)
-/** Most goals are about the highest level, which is measured in each round; the others in each third one. */
+/**
+ * Most goals concern the highest level, so each round measures that level. Each third round
+ * measures the others.
+ */
 const sparse = 3
-/** What is compared with one another to a tenth, and further rounds of these alone: nine tell no less than a fifth apart where a machine is shared. */
+/**
+ * Goals compare these subjects to a tenth, so they get further rounds alone. On a shared machine
+ * nine rounds tell no difference below a fifth.
+ */
 const close = [
   'gateway',
   'gateway (eras off)',
@@ -39,13 +45,13 @@ const close = [
   'tool call (many hidden)',
 ]
 const closeRounds = values.quick || values.rounds !== undefined ? 0 : 30
-/** The longest that a subject is warmed before its rounds. */
+/** The longest time to warm a subject before its rounds. */
 const warmSeconds = values.quick ? 2 : 7
 const only = values.only?.split(',')
 const levels = values.levels.split(',').map(Number)
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
-/** All that is compared, started and warm. */
+/** Starts and warms all subjects. */
 async function opened(): Promise<Map<string, Subject>> {
   const found = new Map<string, Subject>()
   for (const [name, open] of Object.entries(subjects)) {

@@ -11,9 +11,9 @@ import {
 import { median } from './median.ts'
 
 /**
- * How many messages a second the translation takes in one thread, and what a parked call costs, without sockets:
- * `node --expose-gc --import tsx test/bench/engine.ts [calls]`. Each call has arguments of its own; a call is two messages of about 1 kB,
- * the request and its answer, each read as text of one era and written as text of the other.
+ * The speed of the translation in one thread, and the cost of a parked call, without sockets: `node
+ * --expose-gc --import tsx test/bench/engine.ts [calls]`. A call is two messages of about 1 kB with
+ * arguments of its own, both translated.
  */
 const calls = Number(process.argv[2] ?? 50_000)
 const rounds = 5

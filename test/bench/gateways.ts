@@ -6,19 +6,19 @@ import type { Client } from './load.ts'
 import { Measured } from './processes.ts'
 import { register } from './requests.ts'
 
-/** What a run leaves behind, to be removed at its end. */
+/** The folder of a run's files. The end of the run removes it. */
 export const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bench-'))
 
-/** Something that answers MCP at a URL, and the process whose processor time counts. */
+/** An MCP endpoint, and the process whose processor time counts. */
 export interface Subject {
   readonly url: string
   readonly pid: number
   readonly parts: readonly Measured[]
   /** Processes beside `pid` whose time counts too. */
   readonly also?: readonly number[]
-  /** Who it is measured with; else a client of 2025-11-25. */
+  /** The client of the load; a client of 2025-11-25 by default. */
   readonly client?: Client
-  /** Numbers of connections that it is measured at; else all. */
+  /** The numbers of connections to measure; all by default. */
   readonly levels?: readonly number[]
 }
 
@@ -44,15 +44,15 @@ export async function startEcho(): Promise<{ echo: Measured; port: number }> {
   return { echo: await start([node, programs.echoHttp], { PORT: String(port) }, port), port }
 }
 
-/** How a gateway is started that is not as all others are. */
+/** How a gateway starts that differs from all others. */
 export interface Start {
   readonly dataDir?: string
   readonly environment?: Readonly<Record<string, string>>
-  /** Of who registers. */
+  /** Headers of the caller who registers. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** A gateway, and its endpoint of an adapter `echo` if one is to be registered. */
+/** Starts a gateway. Gives its endpoint of an adapter `echo`, if there is one. */
 export async function startGateway(
   adapter?: unknown,
   { dataDir = mkdtempSync(join(folder, 'data-')), environment = {}, headers = {} }: Start = {},

@@ -19,8 +19,8 @@ import { cpuMicros, rssMb } from './processes.ts'
 import { kubernetesHeading, sectionOf } from './section.ts'
 
 /**
- * What the runtime on a cluster costs, and how long it takes: `npm run bench:kubernetes` with KUBECONFIG and REGISTRY as for `npm run test:kubernetes`.
- * Writes its section of docs/benchmarks.md.
+ * Measures the cost of the runtime on a cluster: `npm run bench:kubernetes` with KUBECONFIG and
+ * REGISTRY as for `npm run test:kubernetes`. Writes its section of docs/benchmarks.md.
  */
 const { values } = parseArgs({
   options: {
@@ -31,10 +31,10 @@ const { values } = parseArgs({
 const adapters = Number(values.adapters)
 const say = (text: string): boolean => process.stderr.write(`${text}\n`)
 
-/** The API server as the gateway sees it, which counts what it is asked. */
+/** The API server as the gateway sees it, with counters of its requests. */
 class CountingServer implements AsyncDisposable {
   count = 0
-  /** The same without the Lease, which is asked for all the time. */
+  /** Counts the requests without those for the Lease, which never stop. */
   work = 0
   readonly #server: Server
 
@@ -79,7 +79,10 @@ class CountingServer implements AsyncDisposable {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
 
-  /** Until nothing but the Lease is asked for two seconds; how long that took, and how much was asked. */
+  /**
+   * Waits until the gateway asks for nothing but the Lease for two seconds. Gives the time and the
+   * number of requests.
+   */
   async quiet(): Promise<{ readonly ms: number; readonly requests: number }> {
     const [begun, before] = [performance.now(), this.work]
     for (let [last, at] = [this.work, performance.now()]; ;) {
@@ -114,7 +117,7 @@ const adapter = (name: string, replicaCount: number) => ({
   replicaCount,
 })
 
-/** Of a few adapters that run. */
+/** Measures a few adapters that run. */
 async function times(): Promise<Record<string, number>> {
   await using namespace = await TestNamespace.open()
   await using server = await CountingServer.open()
@@ -157,7 +160,7 @@ async function times(): Promise<Record<string, number>> {
   }
 }
 
-/** Of many adapters whose pods no node takes. */
+/** Measures many adapters whose pods no node takes. */
 async function scale(): Promise<Record<string, number>> {
   await using namespace = await TestNamespace.open()
   await using server = await CountingServer.open()
@@ -184,7 +187,7 @@ async function scale(): Promise<Record<string, number>> {
   say(`${adapters} adapters registered and applied in ${registered} ms`)
   await server.quiet()
   const full = rssMb(gateway.pid)
-  // The steady state, with one look at everything in it.
+  // The steady state includes one look at everything.
   const [cpu, asked] = [cpuMicros(gateway.pid), server.count]
   await sleep(60_000)
   const steady = {

@@ -2,24 +2,25 @@ import { connect, type Socket } from 'node:net'
 import { median } from './median.ts'
 
 /**
- * The load: each connection has its own MCP session, settled before the clock starts, and sends one `tools/call` after another with arguments of its own.
- * Raw sockets and a parser for just what the servers under test answer, so that the machine's time goes to what is measured.
+ * The load. Each connection sends one `tools/call` after another, with arguments of its own, on an
+ * MCP session from before the start. It uses raw sockets and a small parser, so that the servers
+ * get the machine's time.
  */
 export interface LoadOptions {
   readonly url: string
   readonly connections: number
   readonly seconds: number
   readonly warmupSeconds: number
-  /** Ends after so many calls, if the seconds are not over before. */
+  /** The load ends after this many calls, if it ends before the seconds. */
   readonly calls?: number
-  /** Between two new sessions; long enough, and a bridge has another child warm. */
+  /** Time between two new sessions. If it is long enough, a bridge has another warm child. */
   readonly sessionGapMs: number
   readonly client: Client
 }
 
-/** Who calls. */
+/** The caller of the load. */
 export interface Client {
-  /** A modern client has no session, and says in each request what a session would know. */
+  /** A modern client has no session, and repeats the session's facts in each request. */
   readonly era: 'legacy' | 'modern'
   readonly headers?: Readonly<Record<string, string>>
 }
@@ -41,7 +42,7 @@ interface Answer {
   readonly body: string
 }
 
-/** One keep-alive connection that has at most one request open. */
+/** One keep-alive connection with at most one open request. */
 class Connection {
   readonly #socket: Socket
   readonly #head: string
@@ -140,7 +141,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   let over = false
   const sessionTimes: number[] = []
   const connections: Connection[] = []
-  // One after the other, as a new session's time is measured alone.
+  // The clients open sessions in turn, because the time of a new session counts alone.
   const opened: { connection: Connection; session: string | undefined }[] = []
   for (let index = 0; index < options.connections; index += 1) {
     const connection = new Connection(url, client)
@@ -163,7 +164,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
         const answer = await connection.send(body, session)
         if (measuring) latencies.push(performance.now() - start)
         if (latencies.length === calls) enough()
-        // A sample is looked at closely: the right answer, not just any.
+        // The load checks a sample closely: it must be the right answer.
         if (answer.status !== 200 || (count % 64 === 1 && !answer.body.includes(marker)))
           errors += 1
       } catch {
@@ -199,7 +200,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   }
 }
 
-/** Opens sessions and leaves them idle; answers how many succeeded. */
+/** Opens sessions and leaves them idle. Gives the number that succeeded. */
 async function openMany(url: string, count: number): Promise<number> {
   let opened = 0
   const loops = Array.from({ length: 16 }, async (_, lane) => {

@@ -7,7 +7,7 @@ import type { Figures } from './report.ts'
 
 const legacyClient: Client = { era: 'legacy' }
 
-/** Runs the load in a process of its own. `onStart` and `onEnd` come when the clock does. */
+/** Runs the load in a process of its own. `onStart` and `onEnd` follow its clock. */
 export function load<T>(
   message: object,
   onStart: () => void = () => undefined,
@@ -29,10 +29,12 @@ export function load<T>(
   })
 }
 
-/** By then V8 has compiled what calls pass through: processor time per call hardly falls any more. */
+/**
+ * By then V8 has compiled the path of a call, and processor time per call hardly falls any more.
+ */
 const warmCalls = 30_000
 
-/** Brings a subject into its steady state, as far as `seconds` allow. */
+/** Brings a subject into its steady state, within `seconds`. */
 export async function warm(
   { url, client = legacyClient }: Subject,
   connections: number,
@@ -49,7 +51,7 @@ export async function warm(
   } satisfies LoadOptions)
 }
 
-/** One round of a subject that is warm. */
+/** One round of a warm subject. */
 export async function measure(
   name: string,
   subject: Subject,
@@ -64,7 +66,7 @@ export async function measure(
     url: subject.url,
     connections,
     seconds,
-    // For the load's own sake.
+    // The load itself needs to warm up.
     warmupSeconds: 0.5,
     sessionGapMs: connections === 8 ? 300 : 30,
     client: subject.client ?? legacyClient,

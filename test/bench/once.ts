@@ -7,7 +7,10 @@ import { median } from './median.ts'
 import { rssMb, type Measured } from './processes.ts'
 import { post, untilAnswers } from './requests.ts'
 
-/** What is measured once: memory of idle sessions and of large answers, times of start and end. */
+/**
+ * Measures the single figures: memory of idle sessions and of large answers, times of start and
+ * end.
+ */
 export async function once(): Promise<Record<string, number>> {
   const found: Record<string, number> = {}
   const starts: number[] = []
@@ -51,7 +54,10 @@ export async function once(): Promise<Record<string, number>> {
   return found
 }
 
-/** Reads a large answer, as fast as it comes or slowly for some seconds, and gives the gateway's peak memory meanwhile. */
+/**
+ * Reads a large answer, at full speed or slowly for some seconds. Gives the gateway's peak memory
+ * meanwhile.
+ */
 async function bigAnswer(
   subject: Subject,
   megabytes: number,

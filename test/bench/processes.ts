@@ -51,7 +51,7 @@ export class Measured implements AsyncDisposable {
     try {
       process.kill(-this.pid, 'SIGKILL')
     } catch {
-      // All of the group has ended.
+      // All processes of the group have ended.
     }
     return ms
   }
@@ -61,7 +61,7 @@ export class Measured implements AsyncDisposable {
   }
 }
 
-/** Microseconds of processor time that a process has used (proc(5): utime and stime in ticks of 10 ms). */
+/** Microseconds of processor time of a process (proc(5): utime and stime in ticks of 10 ms). */
 export function cpuMicros(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')

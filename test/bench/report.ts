@@ -19,10 +19,10 @@ export type Samples = Map<string, Figures[]>
 export interface Report {
   readonly machine: string
   readonly rounds: number
-  /** Further ones, of subjects that are compared to a tenth. */
+  /** Further rounds, of subjects that goals compare to a tenth. */
   readonly closeRounds: number
   readonly seconds: number
-  /** The longest that a subject was warmed. */
+  /** The longest warm-up of a subject. */
   readonly warmSeconds: number
   readonly levels: readonly number[]
   readonly samples: Samples
@@ -72,7 +72,7 @@ long as it held things (0.7 ms at 5,000 of them), and is kept beside by triggers
 **Large answers** leave dead buffers behind, of which V8 sees only the heads: it let 32 MB gather. The gateway collects its young generation after every 8 MB that it passed on, which takes about a millisecond.
 `
 
-/** The figures as a page, with what was to be reached and whether it was. */
+/** Writes the figures as a page, with the goals and whether each is met. */
 export function report({
   machine,
   rounds,
@@ -95,10 +95,13 @@ export function report({
       )
     return `## ${level} connection${level === 1 ? '' : 's'}\n\n| | requests/s | p50 ms | p99 ms | CPU µs/request | RSS MB | new session ms | errors |\n|---|---|---|---|---|---|---|---|\n${rows.join('\n')}\n`
   })
-  /** Of one subject to another: the median of the rounds' ratios, because the machine is another one from minute to minute. */
+  /**
+   * The median of the rounds' ratios of one subject to another, because the machine differs from
+   * minute to minute.
+   */
   const ratio = (name: string, other: string, level: number, figure: keyof Figures): number => {
     const others = samples.get(`${other}@${level}`) ?? []
-    // Some have had more rounds than others.
+    // Some subjects have more rounds than others.
     const own = (samples.get(`${name}@${level}`) ?? []).slice(0, others.length)
     return median(own.map((each, round) => each[figure] / (others[round]?.[figure] ?? Number.NaN)))
   }

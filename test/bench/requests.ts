@@ -39,7 +39,10 @@ export function post(
   })
 }
 
-/** Registers something at the gateway of an address. By `request`, as `fetch` adds a third to what is measured. */
+/**
+ * Registers a resource at the gateway of an address. Uses `request`, because `fetch` adds a third
+ * to the time.
+ */
 export async function register(
   url: string,
   path: string,

@@ -1,12 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs'
 
-/** Where the figures of the runtime on a cluster stand in the page, which another run measures than the rest. */
+/** Heading of the figures about a cluster. A separate run measures them. */
 export const kubernetesHeading = '## Kubernetes\n'
 
-/** Where figures of `npm run bench:against` stand. */
+/** Heading of the figures of `npm run bench:against`. */
 export const againstHeading = '## Beside an earlier version\n'
 
-/** The section of a page that has a heading, up to the next of its rank; empty when there is none. */
+/**
+ * Gives the section of a page under a heading, up to the next heading of its rank; empty if there
+ * is none.
+ */
 export function sectionOf(file: string, heading: string): string {
   const page = existsSync(file) ? readFileSync(file, 'utf8') : ''
   const from = page.indexOf(heading)

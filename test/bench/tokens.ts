@@ -12,12 +12,12 @@ import { untilAnswers } from './requests.ts'
 const audience = 'mcp-gateway'
 const keys = {
   RS256: generateKeyPairSync('rsa', { modulusLength: 2048 }),
-  // Where only the number of tokens matters: it signs twenty times as fast.
+  // It signs twenty times as fast, and here only the number of tokens matters.
   ES256: generateKeyPairSync('ec', { namedCurve: 'P-256' }),
 }
 type Algorithm = keyof typeof keys
 
-/** An issuer that does no more than publish its keys; it does not keep the process alive. */
+/** An issuer that only publishes its keys. It does not keep the process alive. */
 const issuer = await new Promise<string>((resolve) => {
   const server = createServer((request, response) => {
     const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -38,7 +38,7 @@ const issuer = await new Promise<string>((resolve) => {
   server.unref()
 })
 
-/** A token such as products issue: 1 kB, valid for longer than the bench takes. */
+/** A token like those of products: 1 kB, valid for longer than the bench takes. */
 function token(algorithm: Algorithm): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
   const now = Math.floor(Date.now() / 1000)
@@ -77,7 +77,10 @@ export async function startWithTokens(): Promise<Subject> {
   return { ...subject, client: { era: 'legacy', headers } }
 }
 
-/** Asks for a list that is empty, over and over, over some connections, with the credential that `next` gives; until it gives none. */
+/**
+ * Asks for an empty list again and again, over some connections, with the credential that `next`
+ * gives; until it gives none.
+ */
 async function ask(
   url: string,
   connections: number,
@@ -102,7 +105,7 @@ async function ask(
   agent.destroy()
 }
 
-/** What tokens cost beside the requests that carry them. */
+/** Measures the cost of tokens apart from requests. */
 export async function tokensOnce(): Promise<Record<string, number>> {
   const found: Record<string, number> = {}
   const subject = await startWithTokens()
@@ -140,7 +143,7 @@ export async function tokensOnce(): Promise<Record<string, number>> {
   for (let turn = 0; turn < 3; turn += 1) {
     const alone = await load<LoadResult>(options)
     let over = false
-    // All is right with these but the signature.
+    // These tokens are right except for the signature.
     const flood = ask(subject.url, 8, () =>
       over ? undefined : `${known.slice(0, -22)}${randomUUID().slice(0, 22)}`,
     )

@@ -8,7 +8,10 @@ import { rssMb } from './processes.ts'
 import { median } from './median.ts'
 import { register } from './requests.ts'
 
-/** The tool that is called: the echo server's plain HTTP side, run by the gateway as it runs the adapter's. */
+/**
+ * The tool to call: the plain HTTP side of the echo server, which the gateway runs like the
+ * adapter's server.
+ */
 const echoTool = {
   name: 'echo',
   imageName: 'echo',
@@ -30,14 +33,17 @@ const echoTool = {
 }
 
 const manyTools = 10_000
-/** Registered by somebody else, for this role. */
+/** Another caller has registered tools for this role. */
 const otherRole = 'team'
 const other = { 'x-dev-userid': 'other' }
-/** Both of one length: what differs is only what they may see. */
+/** Both have the same length, so they differ only in rights. */
 const colleague: Client = { era: 'modern', headers: { 'x-dev-roles': `mcp.dev,${otherRole}` } }
 const stranger: Client = { era: 'modern', headers: { 'x-dev-roles': 'mcp.dev,none' } }
 
-/** One of many: a definition of 1 kB as people write them, served elsewhere, so that nothing has to run for it. */
+/**
+ * One of many tools: a usual definition of 1 kB, at an endpoint elsewhere, so that nothing has to
+ * run for it.
+ */
 function otherTool(index: number): unknown {
   const name = `report_${String(index).padStart(5, '0')}`
   const text = (what: string): object => ({
@@ -75,13 +81,13 @@ function otherTool(index: number): unknown {
 
 interface Prepared {
   readonly dataDir: string
-  /** Milliseconds for each 1,000, one after the other. */
+  /** Milliseconds for each 1,000 tools, in turn. */
   readonly thousands: readonly number[]
 }
 
 let prepared: Promise<Prepared> | undefined
 
-/** A data folder with all tools in it, registered through the API once for all subjects. */
+/** A data folder with all tools, which the API has registered once for all subjects. */
 function manyRegistered(): Promise<Prepared> {
   return (prepared ??= (async () => {
     const dataDir = mkdtempSync(join(folder, 'tools-'))
@@ -134,7 +140,7 @@ const listRequest = JSON.stringify({
   },
 })
 
-/** Milliseconds until the first page of the list is there, whole, and its bytes. */
+/** Milliseconds until the first page of the list is whole, and its bytes. */
 function listTools(url: string, agent: Agent): Promise<{ ms: number; bytes: number }> {
   return new Promise((resolve, reject) => {
     const start = performance.now()
@@ -165,7 +171,7 @@ function listTools(url: string, agent: Agent): Promise<{ ms: number; bytes: numb
   })
 }
 
-/** What many registered tools cost beside calls. */
+/** Measures the cost of many registered tools apart from calls. */
 export async function toolsOnce(): Promise<Record<string, number>> {
   const found: Record<string, number> = {}
   found['registering 1,000 tools one after the other, ms'] = median(

@@ -1,6 +1,6 @@
 /**
- * The checks that no modern client can pass with a legacy server, whatever stands between them.
- * An entry that no run needs fails the tests.
+ * The checks that no modern client can pass with a legacy server through any gateway. An entry that
+ * no run needs fails the tests.
  */
 export const toLegacyServer: readonly {
   readonly scenario: string

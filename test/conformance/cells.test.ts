@@ -13,10 +13,9 @@ import {
 } from './run-suite.ts'
 
 /**
- * The official suites through the gateway, for each era of client and server and both transports of
- * the server, each beside the
- * run of the same suite on the same fixture without a gateway. The HTTP fixtures behind the gateway
- * check neither Host nor Origin.
+ * The official suites through the gateway, for each era of client and server and each transport.
+ * Each stands beside a run on the same fixture without a gateway. The HTTP fixtures behind the
+ * gateway check neither Host nor Origin.
  */
 type Transport = 'http' | 'stdio'
 type Run = Pick<ServerSuite, 'suite' | 'requirements'>
@@ -30,7 +29,7 @@ interface Cell {
   readonly server: Era
   readonly transport: Transport
   readonly run: Run
-  /** The era of the fixture that the same suite is run on directly. */
+  /** The era of the fixture for the direct run of the same suite. */
   readonly direct: Era
   readonly kind: 'same era' | 'to a modern server' | 'to a legacy server'
 }
@@ -103,8 +102,8 @@ const cells: readonly Cell[] = (['http', 'stdio'] as const).flatMap((transport) 
 ])
 
 /**
- * How a server uses its HTTP is its own matter: whether streams break off to be taken up again,
- * whether an answer is a stream at all.
+ * Each server decides on its use of HTTP: on streams that break off and resume, and on answers as
+ * streams.
  */
 const ofHttpServers =
   /^server-sse-polling |^server-sse-multiple-streams server-sse-streams-functional /
@@ -181,7 +180,7 @@ describe.concurrent.each(cells)('a client of $client, a $server server over $tra
     )
     note(cell, before, through, differences)
     if (kind !== 'to a legacy server') return expect(differences).toEqual([])
-    // The steps that follow one which failed are not taken.
+    // The suite skips the steps after a failed one.
     const known = new Set(toLegacyServer.map(({ scenario }) => scenario))
     const told = differences.filter(
       ({ scenario, through: status }) => status !== 'absent' || !known.has(scenario),

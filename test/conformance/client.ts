@@ -2,9 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 
 /**
- * The client under test of the suites: does whatever there is to do at the server whose URL is its
- * last argument, in the era that the suite
- * names. With GATEWAY it goes there through an adapter of that gateway.
+ * The client under test of the suites, in the era that the suite names. It does everything possible
+ * at the server whose URL is its last argument; with GATEWAY, through an adapter of that gateway.
  */
 const modern = process.env['MCP_CONFORMANCE_PROTOCOL_VERSION'] === '2026-07-28'
 const server = process.argv.at(-1) ?? ''
@@ -26,7 +25,7 @@ async function throughGateway(origin: string): Promise<string> {
   return `${origin}/adapters/${name}/mcp`
 }
 
-/** Arguments that a schema asks for. */
+/** Makes the arguments that a schema asks for. */
 function argumentsFor(
   schema: { properties?: Record<string, { type?: string; enum?: unknown[] }> } | undefined,
 ): Record<string, unknown> {

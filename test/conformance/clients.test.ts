@@ -4,9 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compareRuns, runClientScenario, tally } from './run-suite.ts'
 
 /**
- * The client suites: the same official client at the suite's server, alone and with the gateway in
- * between. Those for authorization are left
- * out: a gateway ends it, so that a client is the gateway's client there.
+ * The client suites: the same official client at the suite's server, alone and through the gateway.
+ * The suites for authorization are left out, because a client of a gateway is authorized by that
+ * gateway.
  */
 let gateway: GatewayProcess
 beforeAll(async () => {
@@ -44,7 +44,7 @@ describe.concurrent('a client behind the gateway', () => {
         environment: { GATEWAY: gateway.origin },
       })
       expect(tally(alone).passed).toBeGreaterThan(0)
-      // The gateway asks an unknown server by an `initialize` of its own, which the suite counts
+      // The gateway asks an unknown server by an `initialize` of its own, and the suite counts this
       // too.
       const differences = compareRuns(alone, through).filter(
         ({ check, direct, through: told }) =>

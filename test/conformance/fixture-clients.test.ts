@@ -10,8 +10,8 @@ import { FixtureProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test, type TestContext } from 'vitest'
 
 /**
- * Official clients of both eras with every fixture: what the suites do not look at, and the stdio
- * fixtures, which they cannot reach.
+ * Official clients of both eras with every fixture. They cover gaps of the suites, and the stdio
+ * fixtures, which the suites cannot reach.
  */
 type ClientEra = 'legacy' | 'modern'
 type Binding = 'http' | 'stdio'
@@ -20,7 +20,7 @@ type Cell = readonly [Era, Binding, ClientEra]
 interface Connected {
   readonly client: Client
   readonly elicited: ElicitRequest['params'][]
-  /** Changes that were announced. */
+  /** Changes that the server announced. */
   readonly heard: string[]
   readonly logged: string[]
 }
@@ -206,8 +206,8 @@ describe.concurrent.each(cells)(
     }) => {
       const connected = await connect(onTestFinished, [era, binding, clientEra])
       const { client, logged } = connected
-      // The client forgets who wants to hear of progress when an answer comes in the same read, so
-      // that on a busy machine a call may have to be repeated.
+      // If an answer comes in the same read, the client forgets the listener of progress. A busy
+      // machine may need a second call.
       const progress = async (): Promise<readonly number[]> => {
         const seen: number[] = []
         await client.callTool(
@@ -251,8 +251,7 @@ describe.concurrent.each(cells)(
           resourcesListChanged: true,
           resourceSubscriptions: [watched],
         })
-      // Over HTTP a legacy client opens its stream in the background; until then nothing would
-      // reach it.
+      // A legacy client opens its HTTP stream in the background. Before that, nothing reaches it.
       await expect
         .poll(async () => {
           await call(client, 'test_trigger_tool_change')

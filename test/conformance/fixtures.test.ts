@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compareRuns, runServerSuite, tally, type ScenarioResult } from './run-suite.ts'
 
 /**
- * What stands behind the gateway in every other conformance test has to pass by itself, or those
- * tests would show nothing.
+ * Each fixture has to pass by itself. Otherwise the other conformance tests would show nothing
+ * about the gateway.
  */
 const fixtures = new Map<Era, FixtureProcess>()
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 import { register } from 'node:module'
 
-// The suites import fs.globSync, which Node.js 20 does not have, for a command that is not used here.
+// The suites import fs.globSync for a command that is not used here. Node.js 20 does not have it.
 const withGlob = `data:text/javascript,${encodeURIComponent('export * from "node:fs"; export const globSync = () => []')}`
 const hooks = `export const resolve = (name, context, next) =>
   name === 'fs' && /conformance-/.test(context.parentURL) ? { url: ${JSON.stringify(withGlob)}, shortCircuit: true } : next(name, context)`

@@ -3,9 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hostileTools } from '../../packages/testkit/src/conformance/hostile-behaviours.ts'
 
 /**
- * Servers that break the rules, behind the translation: whatever they do, a client of the other era
- * gets one well-formed answer, or sees that
- * there will be none, and the next client is served.
+ * Servers that break the rules, behind the translation. Whatever they do, a client of the other era
+ * gets one well-formed answer or a clear end, and the gateway serves the next client.
  */
 let gateway: GatewayProcess
 const kinds = { legacy: 'unknown_method', modern: 'modern_only' } as const
@@ -50,10 +49,7 @@ interface Told {
 
 const base = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
 
-/**
- * The messages that came, until the answer was whole or broke off, or nothing more was to be
- * expected.
- */
+/** Gives the messages until the answer is whole or broken, or no more can come. */
 async function call(
   server: string,
   client: Era,
@@ -91,7 +87,7 @@ async function call(
     if (!response.headers.get('content-type')?.startsWith('text/event-stream'))
       return [JSON.parse(text) as Told]
   } catch (error) {
-    // The client gave up, or the connection broke: it knows that there is no answer.
+    // The client gave up, or the connection broke. It knows that there is no answer.
     if (!/abort|terminated|fetch failed/i.test(String(error))) throw error
   }
   const whole = text.slice(0, text.lastIndexOf('\n\n') + 1)

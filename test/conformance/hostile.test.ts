@@ -4,9 +4,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { FixtureProcess, stdioFixtures, type Probe } from '@mcp-gateway/testkit'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 
-/**
- * That the hostile fixtures break what they say they break, and nothing else: seen on the bytes.
- */
+/** The hostile fixtures break exactly the rules that they name. The tests look at the bytes. */
 const callOf = (name: string, args: object = {}, id = '5'): string =>
   `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}",` +
   `"arguments":${JSON.stringify(args)},"_meta":{"progressToken":"p"}}}`
@@ -18,9 +16,7 @@ const modernMeta = {
   'io.modelcontextprotocol/clientCapabilities': {},
 }
 
-/**
- * What one behaviour puts on the wire instead of or beside its answer; the same over both bindings.
- */
+/** The bytes of each behaviour, instead of or beside its answer; the same over both bindings. */
 const behaviours = [
   ['wrong_id', [/"id":"not yours","result"/]],
   ['id_as_other_type', [/"id":"5","result"/]],
@@ -59,9 +55,7 @@ const behaviours = [
   ['odd_question_keys', [/"inputRequests":\{"":.*"__proto__":/]],
 ] as const satisfies readonly (readonly [string, readonly RegExp[]])[]
 
-/**
- * What is done to a stream of subscriptions: `{id}` stands for the id that it was asked for with.
- */
+/** The faults of a subscription stream: `{id}` stands for the id of its request. */
 const listeners = [
   ['properly', [/acknowledged.*subscriptionId":5/, /tools\/list_changed.*:5/]],
   ['unacknowledged', [/tools\/list_changed/]],
@@ -109,7 +103,7 @@ const probes = [
   ['unauthorized', 401, /"unauthorized"/],
   ['unavailable', 503, /upstream connect error/],
 ] as const satisfies readonly (readonly [Probe, number, RegExp])[]
-/** The ones that say, to who knows how to listen, that the server is of the legacy era. */
+/** These answers tell a careful listener that the server is of the legacy era. */
 const legacyProbes = [
   'uninitialized',
   'unknown_method',
@@ -174,7 +168,7 @@ describe('over HTTP', () => {
       expect(Buffer.concat(received).toString()).toMatch(/^data: \{.*é🦊.*\}\n\n$/)
       return received.length
     }
-    // Who reads late gets many of them at once.
+    // A late reader gets many of them at once.
     await expect.poll(piecesOf).toBeGreaterThan(20)
   })
 
@@ -389,7 +383,7 @@ describe('over stdio', () => {
   afterEach(() => void child.kill('SIGKILL'))
 
   const send = (line: string): void => void child.stdin?.write(`${line}\n`)
-  /** What comes for a call, up to the answer of a ping that is sent after it has had its effect. */
+  /** Gives the output for a call, up to the answer of a later ping. */
   const outputOf = async (
     name: string,
     args: object = {},

@@ -16,9 +16,8 @@ import { Silences } from '../../packages/gateway/src/core/silences.ts'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
 
 /**
- * A gateway's data plane as a process: its store may be shared, and its servers are told to it, as
- * they would be by a cluster.
- * One argument of JSON; prints a line when it listens.
+ * The data plane of a gateway as a process, with a store to share and a given list of servers, as
+ * from a cluster. Takes one argument of JSON; prints a line when it listens.
  */
 export interface PlaneOptions {
   readonly name: string

@@ -21,9 +21,8 @@ import type { PlaneOptions } from './plane.ts'
 import { runServerSuite, tally, type ServerSuite } from './run-suite.ts'
 
 /**
- * Two gateway processes with the same key, store and servers, and nothing else in common, behind a
- * plain round-robin: each request of a
- * client reaches the other one than the request before.
+ * Two gateway processes with only the same key, store and servers, behind a plain round-robin: each
+ * request of a client reaches the other process than the request before.
  */
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-replicas-'))
 const planes: { readonly child: ChildProcess; readonly address: string }[] = []
@@ -96,7 +95,7 @@ const run = (
 ): ReturnType<typeof runServerSuite> =>
   runServerSuite({ ...options, url: `${front.origin}/adapters/${server}/mcp` })
 
-/** Host and Origin are the edge's to check, and tasks are in no server. */
+/** The edge checks Host and Origin. No server has tasks. */
 const failing = (results: Awaited<ReturnType<typeof run>>): readonly string[] =>
   tally(results).failing.filter(
     (scenario) => !scenario.startsWith('tasks-') && scenario !== 'dns-rebinding-protection',

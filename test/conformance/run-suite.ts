@@ -6,8 +6,8 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /**
- * Which of the two official suites: `stable` is the latest release (0.1.16), `next` the one that
- * knows 2026-07-28 (0.2.0-alpha.12).
+ * The official suite: `stable` is the latest release (0.1.16), `next` knows 2026-07-28
+ * (0.2.0-alpha.12).
  */
 export type Suite = 'stable' | 'next'
 
@@ -27,8 +27,8 @@ export interface ServerSuite {
   readonly suite: Suite
   readonly url: string
   /**
-   * What a revision requires, at that revision's wire; without it every scenario of the suite runs.
-   * Only `next` knows it.
+   * The requirements of one revision, at its wire; every scenario of the suite by default. Only
+   * `next` knows this option.
    */
   readonly requirements?: '2025-11-25' | '2026-07-28'
   /** One scenario alone, at the wire of `specVersion`. */
@@ -39,7 +39,9 @@ export interface ServerSuite {
 
 const here = dirname(fileURLToPath(import.meta.url))
 
-/** Runs an official suite against a server and returns what every check of every scenario said. */
+/**
+ * Runs an official suite against a server. Returns the outcome of every check of every scenario.
+ */
 export async function runServerSuite(options: ServerSuite): Promise<readonly ScenarioResult[]> {
   const { suite, url, requirements, scenario, specVersion, signal } = options
   const words = ['server', '--url', url]
@@ -55,13 +57,13 @@ export async function runServerSuite(options: ServerSuite): Promise<readonly Sce
 }
 
 /**
- * The suite gives the events of a stream 500 to 1,500 ms, within which a busy machine does not
- * always start a process.
+ * The suite waits 500 to 1,500 ms for the events of a stream. A busy machine does not always start
+ * a process within that time.
  */
 const tooSlow =
   /^(Failed to receive progressive stream chunk|Logging target endpoint context dropped|Failed to open or receive frames|Strict subscription filtering line failed|Mutated the \w+ list but no)/
 
-/** What a scenario says when it is run again, alone, counts if it was short of time before. */
+/** Runs a scenario again, alone, if it was short of time. The second result counts. */
 async function onceMore(
   result: ScenarioResult,
   { suite, url, signal }: ServerSuite,
@@ -97,8 +99,8 @@ export async function runClientScenario(options: {
 }
 
 /**
- * The part of a run that counts: how many checks passed and failed, and the scenarios with a failed
- * one.
+ * The part of a run that counts: the numbers of passed and failed checks, and the scenarios with a
+ * failed one.
  */
 export function tally(results: readonly ScenarioResult[]): {
   passed: number
@@ -115,7 +117,7 @@ export function tally(results: readonly ScenarioResult[]): {
 
 export interface Difference {
   readonly scenario: string
-  /** The check's id and name, with a number when the scenario has several of the same. */
+  /** The check's id and name, with a number if the scenario has several of the same. */
   readonly check: string
   readonly direct: Check['status'] | 'absent'
   readonly through: Check['status'] | 'absent'
@@ -123,8 +125,8 @@ export interface Difference {
 }
 
 /**
- * Every check that said something else through whatever stands in between than it said directly.
- * What only informs is left out.
+ * Finds every check with different outcomes directly and through a proxy. Checks that only inform
+ * do not count.
  */
 export function compareRuns(
   direct: readonly ScenarioResult[],

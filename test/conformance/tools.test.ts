@@ -153,7 +153,10 @@ const asks = 'A registered tool asks its client nothing: no elicitation, no samp
 const logs = 'A registered tool sends no log messages.'
 const toolsAlone = '`/mcp` offers tools alone: no resources, no prompts, no completions.'
 
-/** Scenarios that registered tools cannot pass, and why. One that passes fails the test, too. */
+/**
+ * Scenarios that registered tools cannot pass, with the reasons. A scenario that passes fails the
+ * test, too.
+ */
 const baseline: readonly { readonly reason: string; readonly scenarios: readonly string[] }[] = [
   {
     reason: toolsAlone,
@@ -182,7 +185,7 @@ const baseline: readonly { readonly reason: string; readonly scenarios: readonly
   },
 ]
 
-/** The same for single checks of scenarios of 2026-07-28 that are about more than tools. */
+/** The same for single checks of scenarios of 2026-07-28 that cover more than tools. */
 const checks: Readonly<Record<string, string>> = {
   'sep-2549-prompts-list-caching-hints': toolsAlone,
   'sep-2549-resources-list-caching-hints': toolsAlone,
@@ -240,7 +243,7 @@ describe.each([
   })
 
   test('the router passes the requirements of 2026-07-28, except for the baseline', async () => {
-    // Questions and tasks are whole families of scenarios, none of which is about a plain tool.
+    // Questions and tasks are whole families of scenarios. None of them concerns a plain tool.
     const results = (await run('next', '2026-07-28')).filter(
       ({ scenario }) => !/^(tasks|input-required-result)-/.test(scenario),
     )

@@ -8,8 +8,8 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 /**
- * Servers of both eras that are elsewhere, behind TLS by an authority that the gateway's
- * environment names.
+ * Servers of both eras at other addresses, behind TLS. The gateway's environment names their
+ * authority.
  */
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-elsewhere-'))
 const fixtures = new Map<string, FixtureProcess>()
@@ -29,7 +29,7 @@ beforeAll(async () => {
     const { hostname, port, pathname } = new URL(fixtures.get(request.url ?? '')?.url ?? '')
     passOn(request, response, { hostname, port, path: pathname, headers })
   })
-  // On all addresses, of which the certificate names but one.
+  // The server listens on all addresses. The certificate names only one.
   await new Promise<void>((resolve) => remote.listen(0, '0.0.0.0', resolve))
   port = (remote.address() as AddressInfo).port
 })

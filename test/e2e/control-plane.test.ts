@@ -9,8 +9,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 let gateway: GatewayProcess
 /**
- * Gives clients a second for their headers, and two for all of a request, which is no time on a
- * machine that stands still for a while.
+ * A gateway that waits one second for headers and two for a whole request. That is too short for
+ * other tests when the machine pauses.
  */
 let impatient: GatewayProcess
 
@@ -41,7 +41,7 @@ afterAll(async () => {
 const alice = { 'x-dev-userid': 'alice', 'x-dev-roles': '' }
 const bob = { 'x-dev-userid': 'bob', 'x-dev-roles': 'mcp.engineer' }
 const admin = { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }
-/** The caller of requests that say nothing. */
+/** The caller of requests without credentials. */
 const open = {} as unknown as typeof alice
 let names = 0
 const newName = (): string => `adapter-${(names += 1)}`
@@ -55,7 +55,7 @@ const minimal = (name: string, more: object = {}): object => ({
 const create = (body: unknown, headers = alice): ReturnType<GatewayProcess['api']> =>
   gateway.api('POST', '/adapters', body, headers)
 
-/** Sends bytes as they are, and gives what comes back until the connection is closed. */
+/** Sends the bytes. Gives the answer once the connection closes. */
 function raw(text: string, to = gateway): Promise<string> {
   return new Promise((resolve) => {
     const { hostname, port } = new URL(to.origin)
@@ -400,7 +400,7 @@ describe('who may do what', () => {
     const name = newName()
     const plain = { ...alice, 'x-dev-roles': 'user' }
     expect((await create(minimal(name, { useWorkloadIdentity: true }), plain)).status).toBe(403)
-    // As the payloads of the original's documentation stand, from a developer on a laptop.
+    // The payloads of the original's documentation work unchanged for a developer on a laptop.
     expect(
       (
         await create(minimal(newName(), { useWorkloadIdentity: true }), {
@@ -674,7 +674,7 @@ describe('the edge', () => {
   })
 
   test('the edge cuts off a client that sends too slowly', async () => {
-    // Node looks for expired requests every 30 seconds unless told otherwise; ours looks every
+    // By default Node looks for expired requests every 30 seconds. The gateway makes it look every
     // second.
     expect(await raw('POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-slow: ', impatient)).toMatch(
       /^HTTP\/1\.1 408 /,
@@ -737,7 +737,7 @@ describe('an image', () => {
 })
 
 describe('the program', () => {
-  /** Runs it to its end, which a mistake brings at once. */
+  /** Runs the program to its end, which a mistake brings at once. */
   function run(
     environment: Record<string, string>,
     ...words: string[]
@@ -808,8 +808,7 @@ describe('the program', () => {
     })
     await second.api('POST', '/adapters', minimal('echo', { replicaCount: 1 }))
     await second.untilStatus('echo', ({ replicaStatus }) => replicaStatus === 'Healthy')
-    // An answer that is not read holds the drain up for its seconds, in which the other signal
-    // comes.
+    // An unread answer delays the drain by its limit. The other signal comes in that time.
     const params = { name: 'big', arguments: { megabytes: 1000 } }
     const held = await fetch(`${second.origin}/adapters/echo/mcp`, {
       method: 'POST',

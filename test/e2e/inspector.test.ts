@@ -15,7 +15,7 @@ const inspector = join(
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-inspector-'))
 writeFileSync(join(folder, 'hello.txt'), 'hello from a file')
 
-/** What the Inspector's command line prints for a target: a URL, or a command of words. */
+/** Gives the output of the Inspector's command line for a target: a URL, or a command of words. */
 async function inspect(target: readonly string[], ...words: readonly string[]): Promise<unknown> {
   const environment = {
     ...process.env,

@@ -24,9 +24,7 @@ interface Call {
   readonly args: Record<string, unknown>
 }
 
-/**
- * Official servers, how they are started, and calls whose results depend on nothing but the call.
- */
+/** Official servers, their commands, and calls whose results depend on the call alone. */
 const servers: readonly {
   readonly name: 'everything' | 'filesystem' | 'memory' | 'sequential-thinking'
   readonly args: readonly string[]
@@ -76,7 +74,7 @@ const servers: readonly {
 
 let gateway: GatewayProcess
 let memories = 0
-/** A file of its own for each run of the memory server, as its results depend on what is stored. */
+/** Each run of the memory server has a file of its own, because results depend on its content. */
 const environmentOf = (): Record<string, string> => ({
   MEMORY_FILE_PATH: join(folder, `memory-${(memories += 1)}.jsonl`),
 })
@@ -114,7 +112,7 @@ interface AnyClient {
   close(): Promise<void>
 }
 
-/** All that a client sees of a server. */
+/** Gives everything that a client sees of a server. */
 async function see(client: AnyClient, calls: readonly Call[]): Promise<unknown> {
   const seen: unknown[] = [
     client.getServerVersion(),

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** All that a package may hold. Whoever adds a file to one adds it here. */
+/** All files that a package may hold. A new file of a package needs a line here. */
 const files: Readonly<Record<string, readonly string[]>> = {
   bridge: ['LICENSE', 'README.md', 'bundle/LICENSES.txt', 'bundle/mcp-bridge.js', 'package.json'],
   gateway: [
@@ -29,7 +29,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-/** Node.js of this run, and the newer ones that CI has installed. */
+/** Node.js of this run, and the newer versions that CI has installed. */
 const versions = [process.execPath, ...[22, 24].map(installedNode)].filter((node) =>
   existsSync(node),
 )
@@ -56,7 +56,7 @@ describe('The packages of the programs', () => {
   const environment = { HOME: join(folder, 'home'), MCPGW_RUNTIME_SANDBOX: 'auto' }
   let packed: readonly Packed[] = []
 
-  /** A gateway whose data is where users have theirs: in the folder in which they start it. */
+  /** A gateway with the usual place of its data: the folder in which the user starts it. */
   const startGateway = async (node: string, ...args: string[]): Promise<GatewayProcess> => {
     const dataDir = mkdtempSync(join(folder, 'data-'))
     const command = [node, programOf('gateway', 'mcp-gateway'), ...args] as const
@@ -73,7 +73,7 @@ describe('The packages of the programs', () => {
     )
     packed = JSON.parse(stdout) as Packed[]
 
-    // A folder above may hold a package.json: the prefix keeps npm here.
+    // A folder above may hold a package.json. The prefix keeps npm here.
     const tarballs = packed.map(({ filename }) => join(folder, filename))
     await run('npm', ['install', '--prefix', folder, ...tarballs], { cwd: folder })
   })

@@ -3,10 +3,7 @@ import { familyOf, GatewayProcess, killAll, processesWith, programs } from '@mcp
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
 let gateway: GatewayProcess
-/**
- * Stands in the command line of every process that the test's adapters start, so that they are
- * found again.
- */
+/** The tag is in the command line of every process of the test's adapters. It finds them again. */
 let tag = ''
 let count = 0
 
@@ -25,7 +22,7 @@ function start(more: object = {}): Promise<GatewayProcess> {
         backoff: { firstSeconds: 0.1, maxSeconds: 1 },
         images: {
           echo: { command: [process.execPath, programs.echoHttp, tag] },
-          // Ignores SIGTERM, and leaves a grandchild behind that has a session of its own.
+          // Ignores SIGTERM, and leaves a grandchild in another session.
           stubborn: {
             command: [
               process.execPath,
@@ -198,7 +195,7 @@ describe('processes', () => {
 
   test('the status of an image that never listens says StartTimeout', async () => {
     await gateway[Symbol.asyncDispose]()
-    // Far too short for any other.
+    // This is far too short for other tests.
     gateway = await start({ startTimeoutSeconds: 1 })
     await degraded('silent', 'StartTimeout', /did not listen/)
   })

@@ -29,7 +29,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'hello.js'), 'var hello')
   writeFileSync(join(folder, 'eslint.config.mjs'), "export default [{ rules: { 'no-var': 2 } }]")
   execFileSync('git', ['init', '--quiet', folder])
-  // The user of a sandbox reads it too.
+  // The user of a sandbox must read the folder too.
   chmodSync(folder, 0o755)
   page = createServer((_request, response) => response.end('hello from a page'))
   await new Promise<void>((resolve) => page.listen(0, '127.0.0.1', resolve))
@@ -81,7 +81,7 @@ async function use(
 describe('a real server', () => {
   let gateway: GatewayProcess
   beforeAll(async () => {
-    // The programs stand in folders that a sandbox hides.
+    // A sandbox hides the folders of the programs.
     gateway = await GatewayProcess.start({ config: { runtime: { sandbox: 'none' } } })
   })
   afterAll(() => gateway[Symbol.asyncDispose]())
@@ -141,7 +141,7 @@ describe(`a real server in the strongest sandbox of this machine,${note}`, () =>
           name,
           ({ readyReplicas }) => readyReplicas === 1,
         )
-        // A checkout that other users cannot read leaves root none.
+        // If other users cannot read the checkout, root has no sandbox.
         skip(sandbox === 'none', 'no sandbox works here')
         expect(sandbox).toMatch(/^(bwrap|uid)$/)
       },

@@ -27,7 +27,7 @@ const places = [
   note: skipNote(place.possible ? undefined : needs),
 }))
 
-/** A stdio server of few lines, so that npx has something to install without a registry. */
+/** A short stdio server, so that npx can install something without a registry. */
 const server = `#!/usr/bin/env node
 const answers = {
   initialize: ({ protocolVersion }) => ({

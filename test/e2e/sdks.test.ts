@@ -19,7 +19,7 @@ beforeAll(async () => {
   const images = servers
     .filter(({ transport }) => transport === 'HTTP')
     .map(({ name, command }): [string, object] => [name, { command }])
-  // The programs stand in folders that a sandbox hides.
+  // A sandbox hides the folders of the programs.
   const runtime = { images: Object.fromEntries(images), sandbox: 'none' }
   gateway = await GatewayProcess.start({ config: { runtime } })
   targets = await Promise.all(
@@ -27,7 +27,8 @@ beforeAll(async () => {
       const direct = await startDirect(server)
       stops.push(direct.stop)
       const through = { url: await register(gateway, server) }
-      // A server on stdio cannot tell whose its log lines are, so each lane has one of its own.
+      // A server on stdio cannot assign its log lines to callers, so each lane has a server of its
+      // own.
       const apart =
         server.transport === 'stdio'
           ? { url: await register(gateway, server, `${server.name}-legacy`) }
@@ -43,7 +44,7 @@ beforeAll(async () => {
       console.log(`${client.title}: ${((performance.now() - start) / 1000).toFixed(1)} s`)
     }
   }
-  // Modern clients are one caller and share what is on stdio, so they run one after the other.
+  // Modern clients count as one caller and share the servers on stdio, so they run in turn.
   await Promise.all(
     (['legacy', 'modern'] as const).map((era) =>
       runAll(clients.filter((client) => client.era === era)),
@@ -55,7 +56,7 @@ afterAll(async () => {
   await Promise.all(stops.map((stop) => stop()))
 })
 
-/** Where a server is found without the gateway, and through it. */
+/** The address of a server without the gateway, and through it. */
 interface Target {
   readonly server: SdkServer
   readonly direct: Place
@@ -88,13 +89,13 @@ async function cellOf({ server, client }: (typeof pairs)[number], again: boolean
   return cell
 }
 
-/** Without the gateway a step more or less works: some clients race with their servers. */
+/** Some clients race with their servers, so the direct figure may vary by a step. */
 function withoutDirect(text: string): string {
   return text.replaceAll(/\d+( →| work without| work only\s+through)/g, '$1')
 }
 
 describe('an official SDK', () => {
-  // What is missing is seen in the report, as a test that was skipped.
+  // The report shows a missing SDK as a skipped test.
   test.for(sdks)('the SDK exists for the tests: $title', (sdk, { skip }) => {
     const reason = missing(sdk)
     skip(reason !== undefined, reason)

@@ -21,7 +21,7 @@ const withKeys = (...keys: string[]): object => ({
   secrets: { keys },
 })
 
-/** What the server has in a variable; undefined while it does not serve. */
+/** Gives the server's value of a variable; undefined while it does not serve. */
 async function valueOf(
   gateway: GatewayProcess,
   name: string,
@@ -101,8 +101,7 @@ describe('changing the keys of secrets', () => {
     expect(printed.status).toBe(0)
     for (const key of [one, two]) expect(printed.text).not.toContain(key)
     {
-      // A gateway with the wrong key starts, serves what it can, and says of the rest what is
-      // wrong.
+      // A gateway with the wrong key starts, serves the rest, and reports the affected resources.
       await using wrong = await GatewayProcess.start({ dataDir, config: withKeys(two) })
       await wrong.untilStatus('one', ({ conditions }) =>
         conditions.some(({ reason }) => reason === 'SecretUnreadable'),

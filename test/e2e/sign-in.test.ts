@@ -8,22 +8,21 @@ import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/s
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 /**
- * The official clients sign in by themselves, knowing nothing but the address of an endpoint:
- * challenge, metadata, registration, PKCE, token,
- * call; then a refresh, and a step up.
+ * The official clients sign in with nothing but the address of an endpoint: challenge, metadata,
+ * registration, PKCE, token, call; then a refresh, and a step up.
  */
 
 const accounts = { alice: { roles: ['mcp.engineer', 'mcp.reader'] }, bob: {} }
 const application = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
 
-/** How the provider and the gateway know of each other. */
+/** The ways in which the provider and the gateway know each other. */
 const shapes: Readonly<
   Record<
     Shape,
     { readonly audience?: string; readonly issuer: (provider: IdentityProvider) => object }
   >
 > = {
-  // Resource indicators (RFC 8707): a token is for the one endpoint that was asked for.
+  // Resource indicators (RFC 8707): a token is for the one endpoint of the request.
   generic: { issuer: ({ issuer }) => ({ preset: 'generic', issuer, requiredScopes: ['access'] }) },
   keycloak: {
     audience: 'mcp-gateway',
@@ -46,7 +45,7 @@ const shapes: Readonly<
   },
 }
 
-/** What a client keeps, and the browser at it. */
+/** The credentials that a client keeps, and the browser beside it. */
 class Person {
   readonly redirectUrl = 'http://127.0.0.1:41999/callback'
   readonly clientMetadata = {
@@ -93,7 +92,7 @@ interface Speaker {
   ) => Promise<Connected>
 }
 
-/** Connects; when the client is sent to sign in, does so and connects again. */
+/** Connects. If the gateway sends the client to sign in, does so and connects again. */
 async function connected<T extends { finishAuth(code: string): Promise<void> }>(
   person: Person,
   signIn: (authorization: URL) => Promise<URL>,
@@ -116,7 +115,7 @@ async function connected<T extends { finishAuth(code: string): Promise<void> }>(
   }
 }
 
-/** The second SDK also checks who answers (RFC 9207). */
+/** The second SDK also checks the issuer of the answer (RFC 9207). */
 function finish(
   transport: { finishAuth(code: string, iss?: string): Promise<void> },
   code: string,

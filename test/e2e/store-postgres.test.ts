@@ -23,7 +23,7 @@ const initialize = {
   },
 }
 
-/** A machine may be busy. */
+/** A busy machine needs these limits. */
 const patiently = { timeout: 30_000, interval: 10 }
 
 const start = (): Promise<GatewayProcess> => GatewayProcess.start({ environment })
@@ -48,7 +48,7 @@ describe.skipIf(missing !== undefined)(
       folder = mkdtempSync(join(tmpdir(), 'mcpgw-e2e-'))
       server = await PostgresServer.start()
       const url = new URL(server.createDatabase('gateways'))
-      // As operators do who keep it apart from the address.
+      // Operators who keep the password apart from the address do the same.
       environment = {
         PGPASSWORD: decodeURIComponent(url.password),
         MCPGW_SECRETS_KEYS: randomBytes(32).toString('base64'),
@@ -72,7 +72,7 @@ describe.skipIf(missing !== undefined)(
       await expect
         .poll(async () => (await two.api('GET', '/adapters/shared')).status, patiently)
         .toBe(200)
-      // Not an unknown name any more, though its replica may still be starting.
+      // The name is known by now, though its replica may still be starting.
       const served = await call(two, 'shared')
       expect([served.status, JSON.stringify(served.body)]).toEqual([
         200,
@@ -255,7 +255,7 @@ describe.skipIf(missing !== undefined)(
         status: 0,
         stdout: '3 records were copied, 0 were there already.\n',
       })
-      // What the start has sealed anew is not what the old file holds.
+      // The start has sealed the secrets again, so they differ from those of the old file.
       expect(run('--from', file)).toMatchObject({
         status: 1,
         stderr: expect.stringContaining('left out: secret ') as string,

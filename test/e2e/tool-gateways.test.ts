@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test, vi 
 
 let service: Server
 let endpoint = ''
-/** Ends the calls that it holds. */
+/** Ends the waiting calls. */
 let release: () => void = () => undefined
 let held: Promise<void> = Promise.resolve()
 beforeAll(async () => {
@@ -118,8 +118,8 @@ async function names(): Promise<unknown> {
 }
 
 /**
- * What both tool gateways show by way of both gateways: these take turns, and so does each of them
- * with the tool gateways.
+ * Asks both tool gateways by way of both gateways. These take turns, and each takes turns with the
+ * tool gateways.
  */
 const everywhere = (): Promise<unknown[]> => all(4, names)
 

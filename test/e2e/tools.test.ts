@@ -11,7 +11,7 @@ import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/s
 import { ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-/** As it stands in the original's README. */
+/** The example of the original's README. */
 const weather = {
   name: 'weather',
   imageName: 'weather-tool',
@@ -66,14 +66,14 @@ const byEndpoint = (name: string, more: object = {}): object => ({
   ...more,
 })
 
-/** What a test needs of a client, whichever SDK it is of. */
+/** The parts of a client that a test needs, for any SDK. */
 interface Connected {
   names(): Promise<string[]>
   call(
     name: string,
     args: Record<string, unknown>,
   ): Promise<{ result: Record<string, unknown>; progress: number[] }>
-  /** How often it was told that the list has changed. */
+  /** The number of list changes that the client heard of. */
   changes(): number
   close(): Promise<void>
 }
@@ -157,7 +157,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
 
     test('the client sees a new tool while connected, calls it, and sees it go', async () => {
       const client = await connect()
-      /** Until the client hears that the list has changed. */
+      /** Waits until the client hears of a changed list. */
       const heard = async (
         change: () => Promise<{ status: number }>,
         status: number,

@@ -9,16 +9,16 @@ import { figures, timed } from './fixtures/figures.ts'
 import { pushAs } from '../../scripts/images.ts'
 import { McpSession, ModernClient, Traffic } from './fixtures/traffic.ts'
 
-// What clients see when something breaks, with figures for docs/reliability.md. Nothing here is
-// judged by time, but by what got lost.
+// The view of clients when something breaks, with figures for docs/reliability.md. The tests judge
+// by losses alone, never by time.
 
 let namespace: TestNamespace
 let gateway: GatewayProcess
 beforeAll(async () => {
   namespace = await TestNamespace.open()
-  // For so long the gateway may be behind what the cluster does, however slow the machine is.
+  // On a slow machine the gateway may know of the cluster this much later.
   const { kubernetes } = namespace.options({ pod: { drainSeconds: 3 } }).settings
-  // What the cluster knows at once must not be waited for.
+  // The gateway must not wait for facts that the cluster knows at once.
   const proxy = { coldStartSeconds: 3600 }
   const runtime = { kind: 'kubernetes', kubernetes }
   gateway = await GatewayProcess.start({ config: { proxy, runtime } })
@@ -57,21 +57,21 @@ const pod = (name: string): Promise<Pod | undefined> =>
   namespace.get<Pod>('/api/v1', `pods/${name}`)
 const statefulSet = (name: string): Promise<StatefulSet | undefined> =>
   namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`)
-/** A session on a replica. */
+/** Opens a session on a replica. */
 async function sessionOn(adapter: string, replica: string): Promise<McpSession> {
   for (;;) {
     const session = await McpSession.open(endpoint(adapter))
     if ((await session.call('where_am_i')) === replica) return session
   }
 }
-/** What a session is told once it is over. */
+/** Gives the refusal of a session that has ended. */
 async function refusalOf(session: McpSession): Promise<string> {
   for (;;) {
     const outcome = await session.call('where_am_i').catch((error: Error) => error)
     if (outcome instanceof Error) return outcome.message
   }
 }
-/** Until another pod is ready in the place of the one with the uid. */
+/** Waits until another pod is ready in the place of the one with the uid. */
 const replaced = (name: string, before: Pod | undefined): Promise<Pod> =>
   namespace.eventually(async () => {
     const now = await pod(name)
@@ -83,7 +83,7 @@ const replaced = (name: string, before: Pod | undefined): Promise<Pod> =>
 
 describe('a pod that is deleted', () => {
   test('a deleted pod ends its sessions, which open elsewhere, and no call is lost', async () => {
-    // Modern clients of one caller share a session of the server, on the pod that is to go.
+    // Modern clients of one caller share a session of the server. It is on the pod that will go.
     const leaving = await new ModernClient(endpoint('steady')).call('where_am_i')
     const staying = leaving === 'steady-0' ? 'steady-1' : 'steady-0'
     const other = await sessionOn('steady', staying)
@@ -98,7 +98,7 @@ describe('a pod that is deleted', () => {
     const answer = await refusalOf(own)
     const again = await (await McpSession.open(endpoint('steady'))).call('where_am_i')
     const msUntilHealed = Math.round(performance.now() - begun)
-    // It still drains, so nobody has waited for its successor.
+    // The pod still drains, so nobody has waited for its successor.
     expect((await pod(leaving))?.metadata?.uid).toBe(before?.metadata?.uid)
     expect([answer, again]).toEqual(['404 session_not_found', staying])
 
@@ -124,7 +124,7 @@ describe('a pod that is deleted', () => {
     await namespace.delete('/api/v1', 'pods/single-0')
     await namespace.delete('/api/v1', 'pods/echo-0')
     const [[streamMs, end], [callMs, outcome]] = await Promise.all([ended, answer])
-    // Not an orderly end, which would say that the server has no more to say.
+    // An orderly end would say that the server has finished.
     expect(end).toBeInstanceOf(Error)
     expect(outcome).toBe('502 upstream_failed')
     const [againMs] = await timed(async () => {

@@ -82,7 +82,7 @@ describe('a gateway on a cluster', () => {
       adapter('story', { environmentVariables: { GREETING: 'hello' } }),
     )
     expect(created.status).toBe(201)
-    // It is called before it is ready: the call waits.
+    // The client calls before the adapter is ready: the call waits.
     const client = await connected('story')
     expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(['add', 'where_am_i'])
     expect(text(await client.callTool({ name: 'add', arguments: { a: 2, b: 40 } }))).toBe('42')
@@ -205,7 +205,7 @@ describe('a gateway on a cluster', () => {
       status: 503,
       body: { code: 'cluster_unavailable' },
     })
-    // Registering works, too; it is told why it does not run yet.
+    // Registering works, too. The status tells why the adapter does not run yet.
     expect((await gateway.api('POST', '/adapters', adapter('late'))).status).toBe(201)
     const { conditions } = await gateway.untilStatus(
       'late',

@@ -56,7 +56,7 @@ class WriteSide implements AsyncDisposable {
 
   static async open(): Promise<WriteSide> {
     const wire = await Wire.to(namespace.api.server)
-    // A machine that stands still for some seconds must not end a term here.
+    // A pause of the machine of some seconds must not end a term here.
     const settings = { kubeconfig: namespace.kubeconfigBy(wire.url), leaseSeconds: 15 }
     return new WriteSide(wire, await namespace.openRuntime(settings))
   }
@@ -116,7 +116,7 @@ describe('gateways that share a store and a cluster', () => {
     await namespace.eventually(() => statefulSet('one'))
     expect(await holder()).toBe(firstHolder)
 
-    // What the one has met, the other tells.
+    // One gateway tells of the conflict that another has met.
     await namespace.create('/api/v1', 'services', {
       metadata: { name: 'taken-service' },
       spec: { ports: [{ port: 1 }] },
@@ -129,7 +129,7 @@ describe('gateways that share a store and a cluster', () => {
     await expect.poll(() => second.problem('taken')).toBeUndefined()
     expect(await holder()).toBe(firstHolder)
 
-    // Cut off, it must stop writing before anybody else begins.
+    // A gateway that is cut off must stop writing before another begins.
     await first.wire.cut()
     await store.create(adapter('two'))
     await namespace.eventually(() => statefulSet('two'))
@@ -144,7 +144,7 @@ describe('gateways that share a store and a cluster', () => {
     )
     expect(await holder()).toBe(secondHolder)
 
-    // One that stops hands over what it has not done.
+    // A gateway that stops hands over its open work.
     await second[Symbol.asyncDispose]()
     await namespace.eventually(async () => ((await holder()) === firstHolder ? true : undefined))
     await store.create(adapter('three'))

@@ -25,7 +25,7 @@ const rolledOut = async (): Promise<void> => {
     await inNamespace('rollout', 'status', `statefulset/${name}`, '--timeout=180s')
 }
 
-/** The overlay as it stands; where the registry has another name, that name in it. */
+/** Applies the overlay unchanged, except for another name of the registry. */
 async function apply(): Promise<void> {
   if (registry === 'localhost:5000') return void (await kubectl('apply', '-k', overlay))
   const folder = mkdtempSync(join(root, 'deploy/kubernetes/overlays/renamed-'))
@@ -53,7 +53,7 @@ async function apply(): Promise<void> {
   }
 }
 
-/** `kubectl port-forward svc/mcpgateway-service`, at a port of this machine that is free. */
+/** `kubectl port-forward svc/mcpgateway-service`, at a free port of this machine. */
 class Forwarding implements Disposable {
   readonly origin: string
   readonly #child: ChildProcess
@@ -115,7 +115,7 @@ const healthy = (path: string, more: object = {}): Promise<void> =>
     })
     .toMatchObject({ replicaStatus: 'Healthy', ...more })
 
-/** Both official clients. What a bridge starts may have to be downloaded first. */
+/** Both official clients. The program of a bridge may need a download first. */
 const patience = { timeout: 170_000 }
 async function legacy(path: string): Promise<Client> {
   const client = new Client({ name: 'legacy', version: '1.0.0' })
@@ -147,7 +147,7 @@ async function eachCaller(path: string, look: (caller: Caller) => Promise<void>)
   }
 }
 
-/** What the SBOM of a pod's image lists. */
+/** Gives the packages in the SBOM of a pod's image. */
 async function packagesIn(pod: string): Promise<string[]> {
   const names =
     "console.log(JSON.stringify(require('/app/sbom.json').components.map(({ name }) => name)))"
@@ -216,7 +216,7 @@ afterAll(async () => {
 describe('the local deployment', () => {
   test('clients of both eras use an adapter, with status and logs, and PUT rolls it', async () => {
     expect((await api('POST', '/adapters', mcpExample)).status).toBe(201)
-    // Called before it is ready: the call waits.
+    // The call comes before the adapter is ready, and waits.
     await eachCaller('/adapters/mcp-example/mcp', async ({ tools, call }) => {
       expect(tools).toEqual(['add', 'where_am_i'])
       expect(await call('add', { a: 2, b: 40 })).toBe('42')
@@ -284,9 +284,9 @@ describe('the local deployment', () => {
     const servers = {
       everything: { MCP_COMMAND: 'npx', MCP_ARGS: '-y @modelcontextprotocol/server-everything' },
       time: { MCP_COMMAND: 'uvx', MCP_ARGS: 'mcp-server-time --local-timezone UTC' },
-      // Made with .NET, which wants more of its system than Node.js does, and large.
+      // It is large and made with .NET, which needs more of the system than Node.js.
       azure: { MCP_COMMAND: 'npx', MCP_ARGS: '-y @azure/mcp@latest server start' },
-      // A name of one label, which the original refuses.
+      // A name of one label. The original refuses it.
       remote: { MCP_PROXY_URL: 'http://mcp-example-service:8000/mcp' },
     }
     for (const [name, environment] of Object.entries(servers))

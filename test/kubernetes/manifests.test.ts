@@ -49,7 +49,7 @@ function manifestsIn(text: string): Manifest[] {
     .filter((manifest) => manifest !== null)
 }
 
-/** Labels that Helm's users expect on every object, and kustomize's do not. */
+/** Helm's users expect these labels on every object. kustomize's users do not. */
 const chartLabels = [
   'helm.sh/chart',
   'app.kubernetes.io/instance',
@@ -58,8 +58,8 @@ const chartLabels = [
 ]
 
 /**
- * What is to be the same however it was rendered: a change of the configuration rolls pods by its
- * name here, by an annotation there.
+ * The part that must be equal in both renderings: a changed configuration rolls pods by its name in
+ * one, by an annotation in the other.
  */
 function comparable(manifests: readonly Manifest[]): Record<string, unknown> {
   const configuration = manifests.find(({ kind }) => kind === 'ConfigMap')?.metadata.name
@@ -88,7 +88,7 @@ function comparable(manifests: readonly Manifest[]): Record<string, unknown> {
   )
 }
 
-/** `helm test` alone applies these. */
+/** Only `helm test` applies these. */
 function isHook({ annotations }: Manifest['metadata']): boolean {
   return 'helm.sh/hook' in (annotations ?? {})
 }
@@ -99,7 +99,7 @@ beforeAll(async () => {
 })
 afterAll(() => namespace[Symbol.asyncDispose]())
 
-/** What kubectl says of manifests. */
+/** Gives the output of kubectl about manifests. */
 async function told(manifests: string, ...words: string[]): Promise<string> {
   const kubectl = execFile('kubectl', [...words, '--namespace', namespace.name, '-f', '-'])
   let said = ''
@@ -110,7 +110,7 @@ async function told(manifests: string, ...words: string[]): Promise<string> {
   return said
 }
 
-/** What the API server says of manifests that it is not to store. */
+/** Gives the API server's judgement of manifests that it does not store. */
 const judged = (manifests: string): Promise<string> => told(manifests, 'apply', '--dry-run=server')
 
 const helmless = ((): boolean => {
@@ -322,7 +322,7 @@ describe('the production overlay', () => {
     expect(manifests.filter(({ kind }) => kind === 'Secret')).toEqual([])
     const { data } = manifests.find(({ kind }) => kind === 'ConfigMap') as Manifest
     expect(parse(data?.['mcp-gateway.yaml'] ?? '')).toMatchObject({ identity: { mode: 'oidc' } })
-    // Adapters may be called mcp-gateway, so the name alone says nothing.
+    // An adapter may have the name mcp-gateway, so the name alone says nothing.
     const labels: object[] = []
     JSON.stringify(manifests, (_, value: unknown) => {
       if (typeof value === 'object' && value !== null && 'app.kubernetes.io/name' in value)

@@ -9,13 +9,12 @@ import type { LabelSelector } from 'kubernetes-types/meta/v1.js'
 import { describe, expect, test } from 'vitest'
 import { parseAllDocuments } from 'yaml'
 
-// The cluster of the tests takes NetworkPolicies and does not enforce them. So what they let
-// through is worked out here, by the rules of the
-// API (networking.k8s.io/v1): who is selected by no policy of a direction may all, anybody else
-// what one of them lets through.
+// The test cluster takes NetworkPolicies and does not enforce them. So this code evaluates them by
+// the rules of networking.k8s.io/v1: without a policy for a direction everything passes, else only
+// the traffic that one of them allows.
 
 type Labels = Readonly<Record<string, string>>
-/** A pod by its labels, or an address that is none of a pod. */
+/** A pod by its labels, or an address outside of the pods. */
 type Party = { readonly labels: Labels; readonly namespace?: string } | { readonly address: string }
 interface Port {
   readonly name: string

@@ -7,7 +7,7 @@ import { daemonsAreHere, settled, stopDaemon } from './fixtures/daemons.ts'
 import { figures, timed } from './fixtures/figures.ts'
 import { McpSession, Traffic } from './fixtures/traffic.ts'
 
-// Outages of what holds the cluster and the gateway up, with figures for docs/reliability.md.
+// Outages under the cluster and the gateway, with figures for docs/reliability.md.
 
 let namespace: TestNamespace
 let gateway: GatewayProcess
@@ -39,10 +39,7 @@ const create = async (name: string, replicaCount: number, at = gateway): Promise
 }
 const healthy = (name: string, at = gateway) =>
   at.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
-/**
- * What an outage leaves to be done is met by what comes next, here and in other files, so that none
- * begins and ends otherwise.
- */
+/** Waits for rest, so that no later test, in any file, meets the effects of an outage. */
 const atRest = (): Promise<unknown> => Promise.all([settled(namespace), healthy('steady')])
 const uidOf = async (name: string): Promise<string | undefined> =>
   (await namespace.get<Pod>('/api/v1', `pods/${name}`))?.metadata?.uid

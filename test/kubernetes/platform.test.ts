@@ -11,7 +11,7 @@ import { Deployed, type Load, type Seen } from './fixtures/deployed.ts'
 import { figures, timed } from './fixtures/figures.ts'
 
 // An hour of a platform engineer, with figures for docs/reliability.md: a release of the chart from
-// its installation to its end, on nodes that are full, and drained, under traffic.
+// installation to removal, under traffic, on full nodes and drained ones.
 
 const run = promisify(execFile)
 const chart = fileURLToPath(new URL('../../deploy/helm/mcp-gateway', import.meta.url))
@@ -57,7 +57,7 @@ async function register(name: string, replicaCount: number, more: object = {}): 
 }
 const statusOf = async (name: string): Promise<string> =>
   (await deployed.ask(await gateway(), 'GET', `/adapters/${name}/status`)).body
-/** What clients see from before some work until after it. */
+/** Gives the clients' counts from before some work until after it. */
 async function during(name: string, work: (load: Load) => Promise<unknown>): Promise<Seen> {
   await using load = await deployed.load(name, 'steady')
   await load.more(500)
@@ -136,7 +136,7 @@ describe.skipIf(helmless)(
         })
       })
       figures('chart upgraded and rolled back', { upgradedMs, backMs, ...seen })
-      // Tool gateways are replaced too, and hold the sessions of `/mcp`.
+      // Tool gateways change too, and they hold the sessions of `/mcp`.
       expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
@@ -162,7 +162,8 @@ describe.skipIf(helmless)(
     }, 600_000)
 
     test('a release rolls its gateways on a full node ahead of adapters', async () => {
-      // More than any node of a test has room for, first in large pieces and then in small ones.
+      // The pods need more than any node has room for, first in large pieces and then in small
+      // ones.
       await register('full', 32)
       await expect.poll(() => statusOf('full'), { timeout: 120_000 }).toContain('Unschedulable')
       await register('crumbs', 20)
@@ -187,7 +188,7 @@ describe.skipIf(helmless)(
 
     test('a release outlives the drain of a node without a lost request', async () => {
       const { spec: { nodeName = '' } = {} } = await gateway()
-      // Not the clients and the database, which belong to the test.
+      // The clients and the database belong to the test, so the drain leaves them out.
       const words = ['--ignore-daemonsets', '--delete-emptydir-data', '--timeout=40s']
       const selector = '--pod-selector=app.kubernetes.io/name,app.kubernetes.io/component'
       let drainedMs = 0

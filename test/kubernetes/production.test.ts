@@ -9,14 +9,17 @@ import { TestNamespace } from './fixtures/cluster.ts'
 import { Deployed } from './fixtures/deployed.ts'
 import { figures, timed } from './fixtures/figures.ts'
 
-// deploy/kubernetes/overlays/production as it is, but for what each installation has to say for
-// itself: images, who may call, the database.
+// deploy/kubernetes/overlays/production unchanged, except for the parts of each installation:
+// images, callers, the database.
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { REGISTRY = '' } = process.env
 const rbac = '/apis/rbac.authorization.k8s.io/v1'
 let namespace: TestNamespace
-/** Of the installation's own overlay; kustomize takes no absolute path to another. */
+/**
+ * The folder of the installation's own overlay, because kustomize takes no absolute path to
+ * another.
+ */
 let folder: string
 let deployed: Deployed
 
@@ -54,7 +57,7 @@ beforeAll(async () => {
     apiVersion: 'apps/v1',
     kind: 'StatefulSet',
     metadata: { name: 'mcpgateway' },
-    // So that a gateway can be killed by another process of its pod.
+    // This lets another process of the pod kill a gateway.
     spec: {
       template: {
         spec: { shareProcessNamespace: true, containers: [{ name: 'gateway', env: [trust] }] },
@@ -134,7 +137,7 @@ describe('the production overlay', () => {
           body: expect.stringContaining('where_am_i'),
         })
     }
-    // Some are held by one tool gateway, some by the other.
+    // Some sessions live on one tool gateway, some on the other.
     const sessions = await Promise.all(Array.from({ length: 6 }, () => open(one, '/mcp')))
     for (const session of sessions)
       for (const each of [two, one])
@@ -163,7 +166,7 @@ describe('the production overlay', () => {
       rules: [],
     }
     expect(rights(rules)).toEqual(rights(documented))
-    // What the cluster lets an account do, by whatever binding.
+    // Lists the rights of an account on the cluster, from any binding.
     const mayDo = async (account: string): Promise<string[]> => {
       const listed = await deployed.kubectl(
         'auth',
@@ -172,7 +175,7 @@ describe('the production overlay', () => {
         '--no-headers',
         `--as=system:serviceaccount:${namespace.name}:${account}`,
       )
-      // What everybody may: ask for its own rights, and read what the server says of itself.
+      // Everybody may ask for their own rights, and read the server's description of itself.
       const lines = listed
         .split('\n')
         .filter((line) => line.trim() !== '' && !/^(selfsubject|\s)/.test(line))
@@ -245,7 +248,7 @@ describe('under traffic', () => {
     await load.more(1000)
     const { done: _, ...seen } = await load.stop()
     figures('leader killed under load', { msUntilWritten: ms, ...seen })
-    // Each of the nine has one request under way at most; what meets a closed door was not sent.
+    // Each of the nine has at most one open request. A request to a closed port was not sent.
     expect(seen.lost).toBeLessThanOrEqual(9)
     expect(seen.sessionsEnded).toBe(0)
   }, 900_000)

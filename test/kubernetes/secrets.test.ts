@@ -5,7 +5,7 @@ import { TestNamespace } from './fixtures/cluster.ts'
 import { McpSession } from './fixtures/traffic.ts'
 
 let namespace: TestNamespace
-/** Where Secrets are of which the gateway may see two, and nothing else. */
+/** A namespace with Secrets of which the gateway may see two, and nothing else. */
 let vault: TestNamespace
 let gateway: GatewayProcess
 beforeAll(async () => {
@@ -28,9 +28,7 @@ afterAll(async () => {
   await vault[Symbol.asyncDispose]()
 })
 
-/**
- * An account that may do everything where workloads are, and elsewhere what docs/secrets.md says.
- */
+/** An account with all rights where workloads are, and the rights of docs/secrets.md elsewhere. */
 async function looker(): Promise<string> {
   const rules = [
     {

@@ -1,6 +1,6 @@
 import { projectImages, publishImage } from '../../scripts/images.ts'
 
-/** Where each image is built, and what it is called in the registry. */
+/** The folder of each image, and its name in the registry. */
 const images = [
   {
     references: ['contract-server:1.0.0', 'contract-failing:1.0.0', 'contract-silent:1.0.0'],
@@ -20,10 +20,7 @@ const images = [
   ...projectImages,
 ]
 
-/**
- * Builds and pushes the images of the tests. Without a cluster and a registry there is nothing to
- * test on, which is a failure.
- */
+/** Builds and pushes the images of the tests. A missing cluster or registry is a failure. */
 export async function setup(): Promise<void> {
   const { KUBECONFIG, REGISTRY } = process.env
   if (KUBECONFIG === undefined || REGISTRY === undefined)

@@ -61,7 +61,7 @@ const readyMessage = ({ conditions }: WorkloadStatus): string =>
       [`${reason}: ${message}`, output, internals].join(' '),
     )[0] ?? ''
 
-/** Every object of the kinds that we write, by kind and name. */
+/** Every object of our kinds, by kind and name. */
 async function inventory(name: string): Promise<Record<string, ObjectMeta>> {
   const kinds = [
     ['/apis/apps/v1', 'statefulsets'],
@@ -303,7 +303,7 @@ describe('a workload on a cluster', () => {
     await runtime.apply(wanted, signal)
     await until(runtime, wanted.name, ready)
     await runtime.apply(wanted, signal)
-    // No request is sent with such a signal.
+    // The runtime sends no request with such a signal.
     await expect(runtime.apply(wanted, AbortSignal.abort())).resolves.toBeUndefined()
     await expect(runtime.apply({ ...wanted, generation: 2 }, AbortSignal.abort())).rejects.toThrow(
       'aborted',
@@ -345,7 +345,7 @@ describe('objects of others', () => {
       const runtime = await open()
       const wanted = workload({ replicas: 2 })
       const objectName = `${wanted.name}${suffix}`
-      // Even one that bears the original's labels.
+      // The object may even bear the original's labels.
       const labels = { 'adapter/type': 'mcp', 'adapter/name': wanted.name }
       const body = {
         metadata: { name: objectName, labels },
@@ -398,7 +398,7 @@ describe('refusals of the cluster', () => {
       metadata: { name: 'tight' },
       spec: { hard: { pods: '1' } },
     })
-    // Pods are counted from then on.
+    // From then on the quota counts pods.
     await namespace.eventually(
       async () =>
         (await namespace.get<ResourceQuota>('/api/v1', 'resourcequotas/tight'))?.status?.hard,

@@ -1,7 +1,7 @@
 /**
- * Texts that are JSON-RPC messages, or nearly: names that stand twice, that differ by case or by an
- * escape, aliases, letters that fold to ASCII, numbers beyond doubles, halves of surrogate pairs.
- * One seed gives the same texts always.
+ * Texts that are JSON-RPC messages, or nearly: repeated names, names that differ by case or escape,
+ * letters that fold to ASCII, numbers beyond doubles, halves of surrogate pairs. One seed always
+ * gives the same texts.
  */
 export class HostileMessages {
   #state: number
@@ -72,9 +72,7 @@ export class HostileMessages {
     )
   }
 
-  /**
-   * An object of usual members, some left out, in any order, now and then with one that is hostile.
-   */
+  /** An object of usual members in any order. Some are missing, and some are hostile. */
   #object(
     usual: readonly (readonly [name: string, value: () => string])[],
     targets: readonly string[],
@@ -91,7 +89,7 @@ export class HostileMessages {
     return `${this.#space()}{${this.#space()}${members.join(`,${this.#space()}`)}}${this.#space()}`
   }
 
-  /** The name as JSON, now and then with letters that are escaped. */
+  /** The name as JSON, sometimes with escaped letters. */
   #name(name: string): string {
     const raw = JSON.stringify(name)
     return this.#chance(12)
@@ -149,7 +147,7 @@ export class HostileMessages {
     return this.#chance(10) ? this.#pick(spaces) : ''
   }
 
-  /** A text that is no JSON any more, nearly always. */
+  /** Nearly always a text that is not JSON any more. */
   #broken(text: string): string {
     const at = this.#below(text.length + 1)
     return `${text.slice(0, at)}${this.#pick(wrecks)}${text.slice(at + this.#below(2))}`
@@ -160,8 +158,8 @@ const escaped = (letter: string): string =>
   String.raw`\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 /**
- * Letters that are ASCII letters to readers without regard to case: dotless i, dotted I, Kelvin
- * sign, long s.
+ * Letters that readers without regard to case take for ASCII: dotless i, dotted I, Kelvin sign,
+ * long s.
  */
 const folding: Readonly<Record<string, readonly string[]>> = {
   i: ['\u0131', '\u0130', 'I'],

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { idKey } from '@mcp-gateway/protocol'
 
-/** Where the members stand on which the gateway decides. */
+/** The places of the members on which the gateway decides. */
 export const decisivePaths = [
   ['id'],
   ['method'],
@@ -19,16 +19,19 @@ type Read = (texts: readonly Buffer[]) => Promise<string[]>
 
 export interface Reader {
   readonly name: string
-  /** Prepares the reader, or says why it is not here. */
+  /** Prepares the reader, or says why it is missing. */
   readonly open: () => Promise<{ readonly read: Read } | { readonly missing: string }>
-  /** Whether the values that the reader printed are those of the gateway. */
+  /** True if the printed values of the reader are those of the gateway. */
   readonly agrees: (ours: string, theirs: string) => boolean
   /**
-   * At least one message in so many is read like the gateway reads it. Readers with types refuse
+   * The reader agrees with the gateway on at least one message in this many. Typed readers refuse
    * most of the hostile ones.
    */
   readonly oneAlikeIn: number
-  /** At least one message in so many is read in another way, and refused by the gateway. */
+  /**
+   * At least one message in this many differs from the gateway's reading, and the gateway refuses
+   * it.
+   */
   readonly oneRefusedIn: number
 }
 
@@ -44,7 +47,7 @@ const cache = fileURLToPath(new URL('../../.cache/readers', import.meta.url))
 const run = (command: string, ...args: string[]): Promise<unknown> =>
   promisify(execFile)(command, args, { env: environment, maxBuffer: 2 ** 26 })
 
-/** The reader, if its toolchain is here. `fetch` needs the network, and `build` does not. */
+/** Gives the reader, if its toolchain is here. `fetch` needs the network, and `build` does not. */
 async function built(
   toolchain: readonly string[],
   fetch: () => Promise<unknown>,
@@ -68,7 +71,7 @@ async function built(
   return { read: (texts) => linesOf(command, args, texts) }
 }
 
-/** The lines that a program prints, one for each text. */
+/** Gives the printed lines of a program, one for each text. */
 function linesOf(
   command: string,
   args: readonly string[],
@@ -112,7 +115,7 @@ function java(reader: string): ReturnType<Reader['open']> {
   return built(
     ['java', 'javac', 'mvn'],
     async () => {
-      // Maven takes seconds to find that all is there.
+      // Maven takes seconds to find that everything is there.
       if (existsSync(fetched) && readFileSync(fetched).equals(readFileSync(pom))) return
       rmSync(target, { recursive: true, force: true })
       await run('mvn', '-q', '-B', '-f', pom, `-DoutputDirectory=${libraries}`, copyDependencies)
@@ -128,8 +131,8 @@ function java(reader: string): ReturnType<Reader['open']> {
 }
 
 /**
- * A value as the readers print it: a string as its UTF-16 units, a number as its text, other values
- * by their kind.
+ * A value in the readers' form: a string as its UTF-16 units, a number as its text, other values by
+ * their kind.
  */
 export function shown(value: unknown, raw?: string): string {
   if (typeof value === 'number') return `n${raw ?? value}`
@@ -156,11 +159,11 @@ function byJsonParse(text: string): string {
 
 const exactly = (number: string): string => number
 const asDouble = (number: string): string => `${Number(number)}`
-/** Integers as they are, all others as doubles. */
+/** Prints integers as they are, and all others as doubles. */
 const asIntegerOrDouble = (number: string): string =>
   /^-?\d+$/.test(number) ? number : asDouble(number)
 
-/** A reader that refuses little, and sees numbers as `seen` tells. */
+/** A reader that refuses little, and prints numbers by `seen`. */
 const lenient = (
   seen: (number: string) => string,
   nullIsNothing = false,
@@ -170,14 +173,14 @@ const lenient = (
   oneRefusedIn: 100,
 })
 
-/** A reader with the types of an official SDK, which takes no batches. */
+/** A reader with the types of an official SDK. It takes no batches. */
 const typed = {
   agrees: agreement(asIntegerOrDouble),
   oneAlikeIn: 50,
   oneRefusedIn: 10_000,
 }
 
-/** Numbers are compared by their value; `?` is a value that a reader does not show. */
+/** Compares numbers by their value; `?` is a value that a reader does not show. */
 function agreement(seen: (number: string) => string, nullIsNothing = false): Reader['agrees'] {
   return (ours, theirs) => {
     if (ours === theirs) return true

@@ -153,8 +153,8 @@ describe('the front of the bridge', () => {
         'transfer-encoding: chunked\r\n\r\n0\r\n\r\n',
       400,
     ],
-    // Not so many that some are still unread when the connection closes, as that resets it before
-    // the answer may have been read.
+    // A longer header would leave unread bytes. Closing then resets the connection before the
+    // client has read the answer.
     [
       'headers of 30 kB',
       `GET /mcp HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(30_000)}\r\n\r\n`,

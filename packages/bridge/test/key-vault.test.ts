@@ -25,7 +25,7 @@ async function cloud(conditions: Parameters<typeof Azure.open>[0] = {}): Promise
   return azure
 }
 
-/** A remote MCP server that notes the headers of each request, and refuses what it is told to. */
+/** A remote MCP server that notes the headers of each request, and refuses as told. */
 async function remote(): Promise<{
   readonly url: string
   readonly headers: IncomingHttpHeaders[]

@@ -317,7 +317,7 @@ describe('the server behind the bridge', () => {
   test('a client that waits while the bridge gives up learns why the server ended', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bridge-'))
     const mark = JSON.stringify(join(folder, 'mark'))
-    // The first one never answers, and all others end at once.
+    // The first child never answers. All others end at once.
     const script = `try{require('node:fs').mkdirSync(${mark});process.stdin.resume()}catch{process.exit(3)}`
     const { url } = await start(['--', process.execPath, '-e', script], { MCP_ERAS: 'passthrough' })
 
@@ -331,7 +331,7 @@ describe('the server behind the bridge', () => {
   })
 
   test('clients and log learn that a command does not exist', async () => {
-    // With spares it would soon give up.
+    // Spares would make it give up soon.
     const program = await start(['--', '/nowhere/no-such-program'], { MCP_WARM_SPARES: '0' })
     for (let turn = 0; turn < 2; turn += 1) {
       const answer = await post(program.url, initialize)
@@ -383,7 +383,7 @@ describe('the end of the bridge', () => {
         processesWith(tag).filter((pid) => pid !== program.child.pid).length,
       ).toBeGreaterThanOrEqual(3)
 
-      // No client ends its stream, so the end comes only if the program does not wait for them.
+      // No client ends its stream, so the program must not wait for clients.
       program.child.kill(signal)
       expect(await program.ended).toEqual({ code: 0, signal: null })
       await expect.poll(() => processesWith(tag)).toEqual([])

@@ -67,7 +67,7 @@ async function callWith(name: string, rawArguments: string): Promise<string> {
 }
 
 /**
- * Messages that a careless writer would let the server see, each with an id that the bridge may
+ * A careless writer would let the server see these messages. Each has an id that the bridge may
  * use.
  */
 const smuggled = (name: string): string[] =>

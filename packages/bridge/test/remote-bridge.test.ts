@@ -107,7 +107,7 @@ interface Sending {
   readonly body?: string | Buffer
 }
 
-/** Sends a request and reads the answer as far as it comes. */
+/** Sends a request and reads the answer until it ends or breaks off. */
 function send(url: string, { method = 'POST', headers = {}, body }: Sending = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = httpRequest(url, { method, headers, agent: false }, (response) => {
@@ -489,8 +489,7 @@ describe('streams', () => {
       }),
     )
     const response = await stream(url)
-    // It stands still far below the 32 MB of the whole: what fits into buffers of sockets on the
-    // way.
+    // It stops far below the 32 MB of the whole, at the size of the socket buffers on the way.
     let before = -1
     await expect
       .poll(() => before === (before = poured), { interval: 300, timeout: 30_000 })
@@ -673,7 +672,7 @@ describe('a remote server that fails', () => {
       socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''))
       socket.on('end', () => resolve('orderly'))
     })
-    // Libuv, and so this client, takes a reset that comes together with bytes for an orderly end.
+    // If a reset comes together with bytes, libuv (and so this client) reports an orderly end.
     socket.on('data', (part) => void (part.toString().endsWith('part') && breakOff?.()))
     socket.write('GET /mcp HTTP/1.0\r\nhost: 127.0.0.1\r\n\r\n')
     expect(await end).toBe('ECONNRESET')

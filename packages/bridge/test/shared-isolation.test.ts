@@ -72,7 +72,7 @@ interface Message {
   readonly error?: { readonly message: string; readonly data?: { readonly code: string } }
 }
 
-/** One client with a session and, if asked for, its GET stream. */
+/** One client with a session, and a GET stream on demand. */
 class TestClient {
   readonly heard: Message[] = []
   readonly #leave = new AbortController()
@@ -115,7 +115,7 @@ class TestClient {
     })
   }
 
-  /** All messages of the answer. */
+  /** Gives all messages of the answer. */
   async request(message: object | string): Promise<Message[]> {
     const text = await (await this.post(message)).text()
     if (!text.startsWith('{')) return dataOf(text)
@@ -147,7 +147,7 @@ class TestClient {
       for await (const chunk of response.body ?? [])
         this.heard.push(...dataOf(Buffer.from(chunk as Uint8Array).toString()))
     } catch {
-      // The test is over.
+      // The stream breaks when the test is over.
     }
   }
 
@@ -277,7 +277,8 @@ test('a log message of a shared server reaches the caller of the only call alone
   })
   expect(JSON.stringify(messages)).toContain('of alice')
 
-  // Lists are for all: once that is heard, the log message would have been.
+  // Lists concern all clients. Once the client hears of one, the log message would have arrived
+  // too.
   await mallory.call('changed')
   await expect
     .poll(() => alice.heard.map(({ method }) => method))
@@ -349,7 +350,7 @@ test.each(['q', 7])(
       method: 'tools/call',
       params: { name: 'ask', arguments: { id } },
     })
-    // Its headers come with the question.
+    // The headers come with the question.
     expect(asked.status).toBe(200)
     await alice.end()
 
@@ -361,7 +362,7 @@ test.each(['q', 7])(
 )
 
 describe('a task of a shared server', () => {
-  /** The answer comes last, after what the server says of the task meanwhile. */
+  /** Gives the answer, which comes last. The messages about the task come before. */
   const answerOf = async (client: TestClient, message: object): Promise<Message> => {
     const heard = await client.request({ jsonrpc: '2.0', ...message })
     client.heard.push(...heard)
@@ -528,7 +529,10 @@ test('an initialize without its members never reaches a shared server', async ()
 })
 
 describe('a shared child that does not answer an initialize', () => {
-  /** It counts its starts in a file, and drops an `initialize` whose client has the given name. */
+  /**
+   * The server counts its starts in a file, and drops an `initialize` whose client has the given
+   * name.
+   */
   const dropping = `
     require('node:fs').appendFileSync(process.argv[1], 'x')
     const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
@@ -543,7 +547,7 @@ describe('a shared child that does not answer an initialize', () => {
   const folder = mkdtempSync(join(tmpdir(), 'mcp-bridge-silent-'))
   afterAll(() => rmSync(folder, { recursive: true }))
 
-  /** Opens sessions in turn, and tells their answers and how often the child was started. */
+  /** Opens sessions in turn. Gives their answers and the number of the child's starts. */
   async function openAll(
     clients: readonly (readonly [caller: string, name: string])[],
   ): Promise<{ readonly answers: readonly string[]; readonly starts: number }> {

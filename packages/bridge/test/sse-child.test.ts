@@ -58,7 +58,7 @@ async function bridge(url: string): Promise<string> {
   return `http://127.0.0.1:${await listen(front)}/mcp`
 }
 
-/** server-everything as it spoke in 2024. */
+/** Starts server-everything in its version of 2024. */
 async function everything(): Promise<string> {
   const port = await freePort()
   const child: ChildProcess = spawn(process.execPath, [officialServer('everything'), 'sse'], {
@@ -178,7 +178,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
   )
 
   /**
-   * An HTTP+SSE server whose reaction to POSTs is the given one; `say` writes a message to its
+   * An HTTP+SSE server that handles POSTs by the given function; `say` writes a message to its
    * stream.
    */
   async function posted(

@@ -60,7 +60,7 @@ async function textOf(response: Response): Promise<string> {
   return result.content[0]?.text ?? ''
 }
 
-/** Events of a stream that has ended. */
+/** Gives the events of a stream that has ended. */
 async function events(response: Response): Promise<{ id?: string; data: string }[]> {
   const blocks = (await response.text()).split('\n\n').filter((block) => block.includes('data:'))
   return blocks.map((block) => ({
@@ -69,15 +69,16 @@ async function events(response: Response): Promise<{ id?: string; data: string }
   }))
 }
 
-/** The answer, as JSON or at the end of an event stream. */
+/** Gives the answer, from JSON or from the end of an event stream. */
 async function answerOf(response: Response): Promise<unknown> {
   const text = await response.text()
   return JSON.parse(text.startsWith('{') ? text : (/^data: (\{.*)$/m.exec(text)?.[1] ?? ''))
 }
 
 /**
- * A server whose reaction to a message `m` is the given JavaScript; it can `send` messages and
- * write `raw` text. It refuses `server/discover`: the bridge waits four seconds for silent ones.
+ * A server that runs the given JavaScript for a message `m`; the script can `send` messages and
+ * write `raw` text. It refuses `server/discover`, because the bridge waits four seconds for silent
+ * servers.
  */
 function scripted(
   reaction: string,
@@ -132,7 +133,7 @@ describe('sessions', () => {
       const url = await start([], { isolation })
       const session = await openSession(url)
       const plain = post(url, session, call('never', {}, 1))
-      // An id counts as taken as soon as its call is open.
+      // The bridge takes an id as soon as its call is open.
       const taken = async (): Promise<number> =>
         (await post(url, session, call('pid', {}, 1))).status
       await expect.poll(taken).toBe(400)
@@ -176,7 +177,7 @@ describe('sessions', () => {
     const status = async (session: string): Promise<number> =>
       (await post(url, session, call('pid'))).status
     const greedy = [await open('eve'), await open('eve'), await open('eve'), await open('eve')]
-    // The first is used again, so the second is the oldest.
+    // The client uses the first session again, so the second is the oldest.
     expect(await status(greedy[0] ?? '')).toBe(200)
 
     const ann = await open('ann')
@@ -187,7 +188,7 @@ describe('sessions', () => {
   })
 
   test('sessions and the children of modern calls share one limit', async () => {
-    // A call of `work` is open until its client leaves.
+    // A call of `work` stays open until its client leaves.
     const url = await scripted(
       "if (m.params?.name === 'quick') send({ id: m.id, result: { content: [{ type: 'text'," +
         ' text: String(process.pid) }] } })',
@@ -213,7 +214,7 @@ describe('sessions', () => {
     }
     const leaving = new AbortController()
     try {
-      // Each caller has a child of its own, which works.
+      // Each caller has a child of its own, and each child works on a call.
       for (const caller of ['a', 'b', 'c']) {
         expect((await modern(caller, 'quick')).status).toBe(200)
         void modern(caller, 'work', leaving.signal).catch(() => undefined)
@@ -225,7 +226,7 @@ describe('sessions', () => {
       leaving.abort()
     }
 
-    // Children without calls make room.
+    // A child without calls makes room for a new one.
     await expect.poll(async () => (await modern('d', 'quick')).status).toBe(200)
     expect((await post(url, undefined, initialize())).status).toBe(200)
   })
@@ -326,7 +327,8 @@ describe('messages', () => {
   const jsonOnly = { ...json, accept: 'application/json' }
 
   test('messages of a slow call reach a client that takes JSON alone as JSON', async () => {
-    // Silent calls of others become streams after five seconds, at the next look at the sessions.
+    // The bridge turns silent calls of others into streams after five seconds, at its next look at
+    // the sessions.
     const reaction = `
       if (m.id === undefined) return
       send({ method: 'notifications/message', params: { level: 'info', data: 'begun' } })
@@ -562,7 +564,7 @@ describe('children that misbehave', () => {
     await expect.poll(() => broken).toHaveLength(1)
   })
 
-  /** The child that is asked what it speaks works, and no later one. */
+  /** Only the child that gets the probe of the era works. Later children do not. */
   const onceOnly = (name: string): string => `
     const fs = require('node:fs')
     const first = !fs.existsSync(${JSON.stringify(name)})
@@ -588,7 +590,7 @@ describe('children that misbehave', () => {
         handshakeMs: 2500,
         slow: (reason) => slow.push(reason),
       })
-      // The first child answers the probe and this session, and ends in its call.
+      // The first child answers the probe and this session, and ends during its call.
       const session = await openSession(url)
       expect((await post(url, session, call('x'))).status).toBe(502)
 
@@ -958,7 +960,7 @@ describe('a shared child', () => {
       { isolation: 'shared' },
     )
     const [a, b] = [await openSession(url), await openSession(url)]
-    // Its headers come with the question.
+    // The headers come with the question.
     const answer = await post(url, a, call('ask', {}, 'ask'))
     await post(url, b, { jsonrpc: '2.0', id: 'q', result: 'from b' })
     await post(url, a, { jsonrpc: '2.0', id: 'q', result: 'from a' })
@@ -995,8 +997,8 @@ describe('a shared child', () => {
     ['that has never worked, is given up', false],
   ])('a shared child %s when it ends at once several times', async (_what, works) => {
     const folder = mkdtempSync(join(tmpdir(), 'bridge-'))
-    // Each start adds a letter to a file. All but the first end at once, and so does that one
-    // unless it works.
+    // Each start adds a letter to a file. All children but the first end at once. The first ends
+    // too unless it works.
     const script = `
       const fs = require('node:fs')
       const starts = process.argv[1] + '/starts'
@@ -1149,7 +1151,7 @@ test.each(['legacy', 'modern'])(
         () => undefined,
       )
 
-    // Half of the room is that of 8 bodies.
+    // Half of the room holds 8 bodies.
     await expect.poll(() => refused).toEqual(Array.from({ length: 12 }, () => 429))
     leaving.abort()
   },

@@ -20,7 +20,7 @@ test('the bridge hears all that a child wrote before it ended', async () => {
   let heard = 0
   let over = false
   const ended = new Promise((resolve) => child.listen({ line: () => (heard += 1), ended: resolve }))
-  // As for a client that reads slowly: what the child writes stays in the pipe.
+  // A client that reads slowly does the same: the output of the child stays in the pipe.
   child.pause()
   const standStill = (): void => {
     for (const end = performance.now() + 250; performance.now() < end;);
@@ -131,7 +131,7 @@ describe.runIf(linux)(`a stdio server that started other processes${note}`, () =
   })
 })
 
-/** Whether the loop of a test runs, in the process that is to be ended. */
+/** True if the loop of a test runs in the process that the bridge must end. */
 function escaped(tag: string): boolean {
   return processesWith(tag).some((pid) => {
     const [, script = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0-c\0')

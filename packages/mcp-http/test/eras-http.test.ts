@@ -19,7 +19,7 @@ interface Got {
     result?: unknown
     error?: unknown
   }
-  /** Whether who asked has hung up before it was answered. */
+  /** True if the client hung up before the answer. */
   gone: boolean
   over: boolean
 }
@@ -157,7 +157,7 @@ async function messagesOf(response: Response): Promise<Record<string, unknown>[]
     .map((line) => JSON.parse(line.slice(6)) as Record<string, unknown>)
 }
 
-/** A server that the gateway cannot ask, with the reason that it has. */
+/** A server that the gateway cannot ask, with the reason. */
 const unreachable: Record<string, [() => HttpUpstream, { code: string; retryable: boolean }]> = {
   'has no replica that is ready': [
     () => {
@@ -181,7 +181,7 @@ function failure(message: unknown): object {
   return { jsonrpc: '2.0', id: 1, error: { code: -32603, message } }
 }
 
-/** Answers that hold no message, and the part of the error that tells of them. */
+/** Answers without a message, and the part of the error that says so. */
 const unreadable: readonly [string, Script, string][] = [
   [
     'is a page',
@@ -208,7 +208,7 @@ describe('a modern client of a legacy HTTP server', () => {
     },
   }
 
-  /** A server that opens sessions and leaves the rest to a script. */
+  /** A server that opens sessions. A script does the rest. */
   function legacy(script: Script): Script {
     let sessions = 0
     return (got, response) => {
@@ -275,7 +275,7 @@ describe('a modern client of a legacy HTTP server', () => {
     const initialized = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: {} }
     const world = await setUp(
       ({ message: { id, method } }, response) => {
-        // The streams of notifications stay open too, which nothing answers.
+        // Streams of notifications have no answer, and stay open too.
         const answers = method === 'initialize' ? initialized : result
         stream(response, ...(id === undefined ? [] : [event({ id, result: answers })]))
         response.flushHeaders()
@@ -434,7 +434,7 @@ describe('a modern client of a legacy HTTP server', () => {
       legacy(() => undefined),
       { answerTimeoutMs: 1000 },
     )
-    // The call and its HTTP request have the same bound, and either may end first.
+    // The call and its HTTP request have the same time limit, and either may end first.
     expect(await messagesOf(await ask(world))).toEqual([
       failure(expect.stringMatching(/did not answer in time|has said nothing of this request/)),
     ])
@@ -549,7 +549,7 @@ describe('a legacy client of a modern HTTP server', () => {
   const result = { content: [{ type: 'text', text: 'done' }], resultType: 'complete' }
   const answer = { jsonrpc: '2.0', id: 1, result: { content: result.content } }
 
-  /** A server that says what it is and has, and leaves calls to a script. */
+  /** A server that answers `server/discover`. A script answers calls. */
   function modern(script: Script): Script {
     return (got, response) => {
       const { id, method } = got.message

@@ -20,7 +20,7 @@ import { LegacyToModern } from './translate/legacy-to-modern.ts'
 import { ModernToLegacy } from './translate/modern-to-legacy.ts'
 import { ModernMultiplexer } from './translate/multiplexer.ts'
 
-/** Long enough for a machine that has other work to do. */
+/** This suffices on a busy machine. */
 const patient = { timeout: 120_000 }
 
 const names = [
@@ -103,7 +103,7 @@ const bytes = fc.oneof(
   damaged.map((text) => Uint8Array.from(Buffer.from(text))),
 )
 
-/** What `run` throws must be one of these. */
+/** `run` may throw only these errors. */
 function throwsOnly(run: () => void, ...documented: (new (...args: never[]) => Error)[]): void {
   try {
     run()
@@ -221,7 +221,7 @@ describe('readers of the wire', () => {
   })
 })
 
-/** A client's exchange that lets nothing pass which is no message of its own. */
+/** A client's exchange that accepts only messages of its own. */
 class Heard implements Exchange {
   readonly id: string
   answers = 0
@@ -428,7 +428,7 @@ test('a long event in small pieces takes time that grows with its length', () =>
     return process.cpuUsage().user - before
   }
   measure(1024 * 1024)
-  // Searched anew for each piece it would be 32,768 times 16 MB.
+  // A new search for each piece would take 32,768 times 16 MB.
   expect(measure(32 * 1024 * 1024)).toBeLessThan(5_000_000)
 })
 

@@ -48,7 +48,7 @@ describe('a million pieces of one byte that are not complete', () => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
 
-  /** Megabytes that the process holds more after `fill`; other tests may share the heap. */
+  /** Gives the memory that `fill` adds, in megabytes. Other tests may share the heap. */
   function growth(fill: () => unknown): number {
     const used = (): number => {
       collect()
@@ -63,7 +63,7 @@ describe('a million pieces of one byte that are not complete', () => {
   }
   const byte = (): Buffer => Buffer.from(new Uint8Array([0x78]))
   const many = 1_000_000
-  /** An array of so many pieces takes 30 MB and more. */
+  /** An array of as many pieces takes 30 MB and more. */
   const mostMegabytes = 20
 
   test('a million pieces take little memory as a body', () => {

@@ -6,7 +6,7 @@ import { processesWith, skipNote } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
 import { endMarked, newMark, startWarden } from '../src/warden.ts'
 
-// Wardens look at /proc; elsewhere there are process groups alone.
+// Wardens read /proc. Other systems have process groups alone.
 const linux = process.platform === 'linux'
 const children: ChildProcess[] = []
 afterEach(() => {
@@ -14,8 +14,8 @@ afterEach(() => {
 })
 
 /**
- * Runs a shell script in a session of its own, with a tag in its arguments by which it is found
- * again, and waits until all `count` of it run.
+ * Runs a shell script in a session of its own, and waits until all `count` processes run. A tag in
+ * the arguments finds them again.
  */
 async function run(
   script: string,
@@ -33,12 +33,12 @@ async function run(
   await expect.poll(() => processesWith(tag).length).toBe(count)
   return tag
 }
-/** Whether a process ignores or handles a signal: a shell that starts does not yet. */
+/** True if a process ignores or handles a signal. A shell that starts does not yet. */
 function minds(pid: number | undefined, signal: number): boolean {
   const masks = readFileSync(`/proc/${pid}/status`, 'utf8').matchAll(/^Sig(?:Ign|Cgt):\s+(\w+)$/gm)
   return [...masks].some(([, mask]) => ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n)
 }
-/** Whether a process ignores the signals that a terminal and an operator send. */
+/** True if a process ignores the signals of a terminal and of an operator. */
 function isDeaf(pid: number | undefined): boolean {
   return pid !== undefined && [1, 2, 15].every((signal) => minds(pid, signal))
 }
@@ -89,7 +89,7 @@ describe.runIf(linux)(`the end of marked processes${note}`, () => {
     ])
     await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     expect(processesWith(ours)).toEqual([])
-    // A shell that calls a program is two processes for a moment.
+    // A shell that calls a program has two processes for a moment.
     await expect.poll(() => others.map((tag) => processesWith(tag).length)).toEqual([1, 1, 1])
   })
 
@@ -114,9 +114,9 @@ describe.runIf(linux)(`a warden${note}`, () => {
     const mark = newMark('MCPGW_TEST')
     const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)
-    // The warden runs by then, and ends nothing while its owner holds on.
+    // The warden runs by then, and ends nothing until its owner lets go.
     await expect.poll(() => isDeaf(processesWith(mark.value)[0])).toBe(true)
-    // A process that has just been forked still looks like its parent.
+    // A newly forked process still looks like its parent.
     await expect.poll(() => processesWith(tag)).toHaveLength(1)
     warden.release()
     await expect.poll(() => processesWith(tag)).toEqual([])

@@ -2,18 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallOptions, Peer } from './clients.ts'
 import type { Behaviour, Offers, ToolCall } from './servers.ts'
 
-/** What came of a behaviour: what was seen, or why it failed. */
+/** The outcome of a behaviour: a result, or a reason for the failure. */
 export type Outcome = { readonly seen: unknown } | { readonly failed: string }
 
 /**
- * Far more than anything takes: many servers and clients do their part at the same time, and the
- * machine may stand still for a while.
+ * Far more than any behaviour takes. Many servers and clients run at the same time, and the machine
+ * may pause.
  */
 const boundMs = 90_000
 
 /**
- * Does one thing with a server and tells what came of it, in words that are the same for every
- * client, era and way.
+ * Does one thing with a server. Gives the outcome in words that are equal for every client, era and
+ * way.
  */
 export async function observe(
   behaviour: Behaviour,
@@ -45,7 +45,7 @@ export async function observe(
       asking(peer, 'elicitation form', need(offers['elicit with a form'])),
     'elicit with a URL': () => asking(peer, 'elicitation url', need(offers['elicit with a URL'])),
     sample: () => asking(peer, 'sampling', need(offers.sample)),
-    // A server may ask for the roots once and keep them, so that it is the result that counts.
+    // A server may ask for the roots once and keep them, so the result counts.
     'list roots': () => result(peer, need(offers['list roots'])),
     'hear of a resource update': async () => {
       const { uri, cause, undo } = need(offers['hear of a resource update'])
@@ -74,8 +74,8 @@ export async function observe(
         const heard = (): string[] | undefined =>
           peer.logs.length > before ? peer.logs.slice(before) : undefined
         if (undo === undefined) return until(heard)
-        // The official server writes the message on another stream than the answer, which may be
-        // the first to arrive; then nobody hears of it.
+        // The official server writes the message on another stream than the answer. If the answer
+        // arrives first, the client drops the message.
         const messages = await until(heard, 2000).catch(() => undefined)
         await peer.call(undo)
         if (messages !== undefined) return 'heard'
@@ -83,8 +83,8 @@ export async function observe(
       }
     },
     progress: async () => {
-      // A client forgets whose progress it is when it reads the answer, so that of what it reads
-      // together with the answer nobody hears.
+      // A client forgets the listener of progress when it reads the answer. It drops progress that
+      // it reads together with the answer.
       for (let tries = 1; ; tries += 1) {
         const seen: number[] = []
         const answer = await result(peer, need(offers.progress), {
@@ -138,14 +138,14 @@ async function result(peer: Peer, call: ToolCall, options?: CallOptions): Promis
   return bare(await peer.call(call, options))
 }
 
-/** A call whose server asks the client: what it asked, and what the call came to. */
+/** Makes a call whose server asks the client. Gives the question and the result. */
 async function asking(peer: Peer, question: string, call: ToolCall): Promise<unknown> {
   const before = peer.asked.length
   const answer = await result(peer, call)
   return [peer.asked.slice(before).filter((each) => each === question), answer]
 }
 
-/** What servers send and a client shows, without what only one era has. */
+/** Removes the members that only one era has. */
 function bare(value: unknown): unknown {
   const plain = JSON.parse(JSON.stringify(value)) as Record<string, unknown>
   for (const member of ['_meta', 'resultType', 'ttlMs', 'cacheScope']) delete plain[member]

@@ -4,7 +4,7 @@ import { FixtureProcess, GatewayProcess } from '@mcp-gateway/testkit'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-/** A remote server that learns the other era, or forgets it, while its adapter stays as it is. */
+/** A remote server that learns the other era, or forgets it, while its adapter stays the same. */
 let gateway: GatewayProcess
 let fixtures: Record<'legacy' | 'modern', FixtureProcess>
 let speaks: 'legacy' | 'modern' = 'legacy'

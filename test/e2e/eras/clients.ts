@@ -32,31 +32,31 @@ export type Target =
 export interface CallOptions {
   readonly signal?: AbortSignal
   readonly onProgress?: (progress: number) => void
-  /** The call has to be run as a task. */
+  /** The call requires a task. */
   readonly task?: boolean
-  /** Messages of the log are wanted from this level on. */
+  /** The client wants log messages from this level on. */
   readonly logLevel?: 'debug' | 'info'
 }
 
-/** A connected client of whatever make. */
+/** A connected client of any make. */
 export interface Peer {
-  /** What it speaks on this connection. */
+  /** The era of this connection. */
   readonly era: 'legacy' | 'modern'
-  /** What it was told of the server when it connected. */
+  /** The server's own description when the client connected. */
   readonly server: unknown
-  /** What the server asked of it. */
+  /** The questions of the server. */
   readonly asked: string[]
   readonly updates: string[]
   readonly changes: string[]
   readonly logs: string[]
-  /** What the server wrote to standard error, where the client started it. */
+  /** Gives the standard error of a server that the client started. */
   readonly stderr: () => string
   listTools(): Promise<unknown>
   call(call: ToolCall, options?: CallOptions): Promise<unknown>
   read(uri: string): Promise<unknown>
   prompt(prompt: NonNullable<Offers['get a prompt']>): Promise<unknown>
   complete(argument: NonNullable<Offers['complete an argument']>): Promise<unknown>
-  /** Asks to hear of changed lists and of these resources. */
+  /** Asks for news of changed lists and of these resources. */
   watch(uris: readonly string[]): Promise<void>
   close(): Promise<void>
 }
@@ -66,7 +66,7 @@ export interface ClientKind {
   readonly name: string
   readonly title: string
   readonly eras: 'legacy' | 'modern' | 'auto'
-  /** Undefined: all. */
+  /** Undefined means all behaviours. */
   readonly does?: ReadonlySet<Behaviour>
   connect(target: Target, roots: string): Promise<Peer>
 }
@@ -75,7 +75,7 @@ const info = { name: 'matrix', version: '1.0.0' }
 const capabilities = { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} }
 const logLevelKey = 'io.modelcontextprotocol/logLevel'
 
-/** What the user of every client answers, however the question comes. */
+/** The answers of every client's user, by kind of question. */
 const answers = {
   elicit: (mode: unknown): { action: 'accept'; content?: Record<string, string | boolean> } =>
     mode === 'url'
@@ -107,7 +107,7 @@ interface Heard {
 const nothingHeard = (): Heard => ({ asked: [], updates: [], changes: [], logs: [] })
 const logLine = (level: string, data: unknown): string => `${level}: ${String(data)}`
 
-/** Collects what a stream brings, for as long as it does. */
+/** Collects the items of a stream while it lasts. */
 function collected(
   stream: { on(event: 'data', listener: (chunk: unknown) => void): unknown } | null,
 ): () => string {
@@ -299,8 +299,8 @@ const inspectorProgram = join(
 )
 
 /**
- * The Inspector's command line connects anew for every command. It runs in this process, as
- * starting it takes longer than all that it does.
+ * The Inspector's command line connects again for every command. It runs in this process, because
+ * its start takes longer than all commands.
  */
 async function connectInspector(era: 'legacy' | 'auto' | 'modern', target: Target): Promise<Peer> {
   const { runCli } = (await import(pathToFileURL(inspectorProgram).href)) as {
@@ -308,7 +308,7 @@ async function connectInspector(era: 'legacy' | 'auto' | 'modern', target: Targe
   }
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-inspector-'))
   const config = join(folder, 'servers.json')
-  // The words of a command are in a file, as the program takes those that look like options for its
+  // A file holds the words of the command, because the program takes words like options for its
   // own.
   if ('command' in target) {
     const [command, ...args] = target.command

@@ -6,17 +6,14 @@ import { observe, type Outcome } from './behaviours.ts'
 import { clients, type ClientKind, type Peer, type Target } from './clients.ts'
 import { behaviours, type Behaviour, type Server } from './servers.ts'
 
-/**
- * What a client did with a server through the gateway, and what is to be expected of it: what comes
- * of it without a gateway.
- */
+/** The outcome of a behaviour through the gateway, beside its outcome without a gateway. */
 export interface Cell {
   readonly server: Server
   readonly client: ClientKind
   readonly behaviour: Behaviour
   readonly outcome: Outcome
   readonly direct: Outcome
-  /** Whether the gateway had to translate. */
+  /** True if the gateway had to translate. */
   readonly translated: boolean
 }
 
@@ -44,9 +41,9 @@ export async function register(
 }
 
 /**
- * Every client with one server, directly where they speak one era, and through the gateway. One
- * after the other, as what one changes of the
- * server is the next one's; tasks, which take long and change nothing, all at once.
+ * Runs every client with one server: through the gateway, and directly where they share an era.
+ * Clients run in turn, because each changes the server. Tasks run at once: they take long and
+ * change nothing.
  */
 export async function cellsOf(
   gateway: GatewayProcess,
@@ -94,7 +91,7 @@ function speaks({ eras }: ClientKind, { era }: Server): boolean {
 
 interface Run {
   readonly client: ClientKind
-  /** What the client spoke. */
+  /** The era of the client. */
   readonly era: 'legacy' | 'modern'
   readonly outcomes: Map<Behaviour, Outcome>
 }
@@ -106,7 +103,7 @@ async function runs(
   log: (() => Promise<string>) | undefined,
   folder: string,
 ): Promise<Run[]> {
-  // Servers that do not end with their input are given two seconds by their clients.
+  // Clients give servers that do not end with their input two seconds.
   const closing: Promise<void>[] = []
   const run = async (client: ClientKind, wanted: readonly Behaviour[]): Promise<Run> => {
     const outcomes = new Map<Behaviour, Outcome>()
@@ -131,7 +128,7 @@ async function runs(
     }
     const observed = async (behaviour: Behaviour): Promise<void> =>
       void outcomes.set(behaviour, await observe(behaviour, offers, view))
-    // One that connects for every command has nothing that the next one could find changed.
+    // A client that connects for every command sees no changes of earlier behaviours.
     if (client.does !== undefined) await Promise.all(does.map(observed))
     else for (const behaviour of does) await observed(behaviour)
     closing.push(peer.close())
@@ -156,10 +153,10 @@ async function runs(
   }))
 }
 
-/** A server without a gateway in front of it. On stdio every client starts its own. */
+/** A server without a gateway. On stdio every client starts its own. */
 class Direct {
   readonly target: Target
-  /** What it wrote, where it is started here. */
+  /** Gives the output of a server that this process started. */
   readonly log: (() => Promise<string>) | undefined
   readonly stop: () => Promise<unknown>
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { azureServer, officialServer, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 
-/** Something that a client may do with a server, in the order in which every pair does it. */
+/** A behaviour of a client with a server. Every pair runs them in this order. */
 export const behaviours = [
   'list tools',
   'call a tool',
@@ -29,7 +29,9 @@ export interface ToolCall {
   readonly args: Arguments
 }
 
-/** What is used of a server to see a behaviour. What is left out the server has not. */
+/**
+ * The parts of a server that show each behaviour. A server without an entry lacks the behaviour.
+ */
 export interface Offers {
   readonly 'call a tool': readonly ToolCall[]
   readonly 'read a resource'?: string
@@ -62,8 +64,8 @@ export interface Offers {
   }
   readonly progress?: ToolCall
   /**
-   * A call that takes long and tells its progress at its beginning, and what the server says when
-   * it has heard the end of it: in its log, or asked.
+   * A slow call that tells its progress first, and the server's report of the cancellation: in its
+   * log, or on request.
    */
   readonly cancel?: {
     readonly call: (client: string) => ToolCall
@@ -84,8 +86,8 @@ export interface Server {
 }
 
 /**
- * Says on standard error that a cancellation was read, which no official server does; nothing else
- * of the server is touched.
+ * Says on standard error that the server has read a cancellation. No official server does. It
+ * changes nothing else.
  */
 const spy = `data:text/javascript,${encodeURIComponent(
   'import http from "node:http";' +
@@ -173,8 +175,8 @@ const fixture: Offers = {
 }
 
 /**
- * Every server of the matrix. The folder `files` in `folder` is what one of them serves; clients
- * say that `folder` is their root.
+ * Every server of the matrix. One of them serves the folder `files` in `folder`; clients name
+ * `folder` as their root.
  */
 export function serversIn(folder: string): readonly Server[] {
   const files = join(folder, 'files')

@@ -2,7 +2,7 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { GatewayProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-/** What operators can say of the eras, over both transports of the server. */
+/** The settings of operators about eras, over both transports of the server. */
 let gateway: GatewayProcess
 beforeAll(async () => {
   const images = Object.fromEntries(

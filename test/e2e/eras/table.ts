@@ -5,7 +5,7 @@ import { clients, type ClientKind } from './clients.ts'
 import type { Cell } from './matrix.ts'
 import { behaviours, type Behaviour, type Server } from './servers.ts'
 
-/** The result that a cell must have, and the reason if the direct result is another. */
+/** The expected result of a cell, and a reason if it differs from the direct result. */
 export interface Expectation {
   readonly outcome: Outcome
   readonly reason?: string
@@ -59,7 +59,9 @@ export function expectationOf({
   return { outcome: direct }
 }
 
-/** The matrix as a page: a table for each server, then the reasons of cells other than `yes`. */
+/**
+ * Writes the matrix as a page: a table for each server, then the reasons of cells other than `yes`.
+ */
 export function pageOf(servers: readonly Server[], cells: readonly Cell[]): string {
   const reasons: string[] = []
   const mark = (reason: string): string => {
@@ -111,7 +113,7 @@ const eras: { readonly [Era in Server['era']]: string } = {
   dual: 'Speaks both eras. The gateway translates nothing.',
 }
 
-/** As the formatter would write it. */
+/** Writes a table in the form of the formatter. */
 function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) =>
     Math.max(3, title.length, ...rows.map((row) => (row[column] ?? '').length)),

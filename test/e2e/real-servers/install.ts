@@ -10,7 +10,7 @@ const cache = fileURLToPath(new URL('../../../.cache/real-servers', import.meta.
 const uvVersion = '0.13.9'
 const installMs = 300_000
 
-/** Where the programs of packages are once they are installed. */
+/** The places of installed programs. */
 export const binaries = {
   npm: join(cache, 'npm/node_modules/.bin'),
   python: join(cache, 'bin'),
@@ -39,7 +39,7 @@ export async function install(
   return { npm: fromNpm, PyPI: fromPypi }
 }
 
-/** Installs unless these very versions are there. */
+/** Installs the packages unless these very versions are there. */
 async function once(
   what: string,
   packages: readonly Package[],
@@ -63,7 +63,7 @@ async function installNpm(packages: readonly Package[]): Promise<void> {
   })
 }
 
-/** Each gets an environment of its own, as `uvx` makes one: they want different SDKs. */
+/** Each package gets an environment of its own, as with `uvx`, because they need different SDKs. */
 async function installPython(packages: readonly Package[]): Promise<void> {
   const venv = join(cache, 'uv')
   const uv = join(venv, 'bin/uv')

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { officialServer } from '@mcp-gateway/testkit'
 import { binaries } from './install.ts'
 
-/** What a test prepares for servers to work with. */
+/** The things that a test prepares for servers. */
 export interface Place {
   readonly folder: string
   /** The address of a page. */
@@ -13,16 +13,16 @@ export interface RealServer {
   readonly from: 'npm' | 'PyPI'
   readonly package: string
   readonly version: string
-  /** Installed beside it, in place of what it would choose. */
+  /** A dependency to install in place of the package's own choice. */
   readonly with?: string
-  /** It is installed with the test kit. */
+  /** The test kit installs it. */
   readonly bundled?: true
   readonly start: (place: Place) => readonly string[]
   readonly environment?: (place: Place) => Readonly<Record<string, string>>
   readonly tool: string
   readonly args: (place: Place) => Record<string, unknown>
   /**
-   * What its answer says. Some tools need a browser or the internet, and say that they have none.
+   * The expected answer. Some tools need a browser or the internet, and say that they have none.
    */
   readonly says: RegExp
 }
@@ -31,7 +31,7 @@ const node = process.execPath
 const npm = (name: string): string => join(binaries.npm, name)
 const python = (name: string): string => join(binaries.python, name)
 
-/** Servers that people use, with the versions that are tested. */
+/** Popular servers, with the versions under test. */
 export const realServers: readonly RealServer[] = [
   {
     from: 'npm',
@@ -178,7 +178,7 @@ export const realServers: readonly RealServer[] = [
   },
 ]
 
-/** Servers that download themselves when they start, as most people run them. */
+/** Servers that download themselves at their start, as most people run them. */
 export const sandboxedServers: readonly (Omit<RealServer, 'version'> & {
   readonly by: 'npx' | 'uvx' | 'node'
 })[] = [

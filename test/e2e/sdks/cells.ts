@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort, hasEnded, type GatewayProcess } from '@mcp-gateway/testkit'
 import type { SdkClient, SdkServer } from './languages.ts'
 
-/** What a client does with a server, and what it then sees. */
+/** The steps of a client with a server, and the expected result of each. */
 export const expected = {
   connect: /^(2026-07-28|2025-11-25|2025-06-18)$/,
   list: /^add,ask,change,work$/,
@@ -23,9 +23,9 @@ export const expected = {
 export type Step = keyof typeof expected
 export const steps = Object.keys(expected) as readonly Step[]
 
-/** What a client said of each step. */
+/** The words of a client about each step. */
 export type Seen = ReadonlyMap<Step, string>
-/** Where a client finds a server. */
+/** The place of a server for a client. */
 export type Place = { readonly url: string } | { readonly command: readonly string[] }
 
 /** One client with one server: without a gateway, and through it. */
@@ -41,7 +41,7 @@ export function works(seen: Seen, step: Step): boolean {
   return does('connect') && does(step)
 }
 
-/** Runs one client program, which does every step with every target, one after the other. */
+/** Runs one client program. It does every step with every target, in turn. */
 export async function run(
   { command: [program = '', ...words], era }: SdkClient,
   targets: readonly Place[],
@@ -87,7 +87,7 @@ export async function register(
   return `${gateway.origin}/adapters/${name}/mcp`
 }
 
-/** A server without a gateway in front of it. On stdio every client starts its own. */
+/** Starts a server without a gateway. On stdio every client starts its own. */
 export async function startDirect(
   server: SdkServer,
 ): Promise<{ readonly target: Place; readonly stop: () => Promise<unknown> }> {

@@ -11,7 +11,7 @@ export interface SdkServer {
   readonly name: string
   readonly title: string
   readonly transport: 'stdio' | 'HTTP'
-  /** What it speaks without a gateway. */
+  /** The versions that the server speaks without a gateway. */
   readonly speaks: string
   readonly command: readonly string[]
 }
@@ -23,14 +23,14 @@ export interface SdkClient {
   readonly command: readonly string[]
 }
 
-/** An official SDK with a server and a client program of ours, in the folder of its name. */
+/** An official SDK, with our server and client programs in the folder of its name. */
 export interface Sdk {
   readonly name: string
-  /** The official package, and its version as it is pinned in the folder. */
+  /** The official package, and its pinned version in the folder. */
   readonly title: string
-  /** Tells whether the toolchain is there. */
+  /** Commands that show whether the toolchain is there. */
   readonly needs: readonly string[]
-  /** Commands that build the programs into `cache`, run in the folder. */
+  /** Commands that build the programs into `cache`. They run in the folder. */
   readonly build: readonly (readonly string[])[]
   readonly servers: readonly SdkServer[]
   readonly clients: readonly SdkClient[]
@@ -40,7 +40,7 @@ const here = fileURLToPath(new URL('.', import.meta.url))
 const cacheRoot = fileURLToPath(new URL('../../../.cache/sdks/', import.meta.url))
 const cacheOf = (name: string): string => join(cacheRoot, name)
 
-/** Ways to start one server program: the words that it takes, and what it then speaks. */
+/** The ways to start one server program: its words, and the versions that it then speaks. */
 function serversOf(
   name: string,
   title: string,
@@ -194,7 +194,7 @@ export const sdks: readonly Sdk[] = [
   java('2.2'),
 ]
 
-/** Changes with every file that a build depends on. */
+/** Changes with every file of a build. */
 function stampOf({ name, build }: Sdk): string {
   const hash = createHash('sha256').update(JSON.stringify(build))
   if (build.length > 0)
@@ -207,7 +207,7 @@ function stampFile(name: string): string {
   return join(cacheRoot, `${name}.stamp`)
 }
 
-/** Why the programs of an SDK cannot be run; undefined when they can. */
+/** Gives the reason why the programs of an SDK cannot run; undefined if they can. */
 export function missing(sdk: Sdk): string | undefined {
   const [tool = '', ...words] = sdk.needs
   if (spawnSync(tool, words).status !== 0) return `${tool} is not installed, or is too old`
@@ -217,7 +217,7 @@ export function missing(sdk: Sdk): string | undefined {
   return built ? undefined : 'its programs are not built: run npm run sdks'
 }
 
-/** Builds what is not built yet. */
+/** Builds the programs that are not built yet. */
 export function build(sdk: Sdk): void {
   if (missing(sdk)?.startsWith('its') !== true) return
   rmSync(stampFile(sdk.name), { force: true })

@@ -1,12 +1,12 @@
 import { steps, works, type Cell, type Seen } from './cells.ts'
 import type { Sdk } from './languages.ts'
 
-/** The part about the SDKs begins with it in the page about the eras. */
+/** The heading of the SDKs' part in the page about the eras. */
 export const heading = '# Official SDKs of five languages'
 
 const count = (seen: Seen): number => steps.filter((step) => works(seen, step)).length
 
-/** The sums over all cells, step by step. */
+/** Gives the sums over all cells, step by step. */
 export function figures(cells: readonly Cell[]): Readonly<Record<string, number>> {
   const all = cells.flatMap(({ direct, through }) =>
     steps.map((step) => ({ direct: works(direct, step), through: works(through, step) })),
@@ -21,7 +21,7 @@ export function figures(cells: readonly Cell[]): Readonly<Record<string, number>
   }
 }
 
-/** The matrix as a part of a page: servers down, clients across. */
+/** Writes the matrix as a part of a page: servers down, clients across. */
 export function partOf(
   sdks: readonly Sdk[],
   cells: readonly Cell[],
@@ -57,7 +57,7 @@ ${sum['worse']} only without it.`,
   ].join('\n\n')
 }
 
-/** As the formatter would write it. */
+/** Writes a table in the form of the formatter. */
 export function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) =>
     Math.max(3, title.length, ...rows.map((row) => (row[column] ?? '').length)),

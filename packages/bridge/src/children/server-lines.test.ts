@@ -6,7 +6,7 @@ afterEach(() => void vi.useRealTimers())
 
 const answer = '{"jsonrpc":"2.0","id":1,"result":{"a":"{"}}'
 
-/** What is heard of these lines, and what after the doubt is over. */
+/** Gives the messages that pass at once, and those that pass once the doubt is over. */
 function heard(
   lines: readonly string[],
   sent: readonly string[] = [],

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { chainLine, chainStart, checkFollows, readLine, type ChainHead } from './chain.ts'
 
-/** A record whose hash fits, as somebody can make it who has the file. */
+/** A record with a correct hash. Anybody who has the file can make one. */
 function forged(previous: ChainHead, seq: number, members: object): ReturnType<typeof readLine> {
   const text = JSON.stringify({ time: '2026-01-01T00:00:00.000Z', ...members }).slice(1, -1)
   return readLine(chainLine(previous, seq, text).line.trimEnd())

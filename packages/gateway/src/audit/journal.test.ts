@@ -4,14 +4,14 @@ import { Audit } from './audit.ts'
 import { Journal, type AuditSink } from './journal.ts'
 import type { AuditEvent } from './record.ts'
 
-/** A sink that does what a test says, one write after the other. */
+/** A sink that does as a test says, one write after the other. */
 class ScriptedSink implements AuditSink {
   readonly name = 'scripted'
   readonly found = {}
   readonly head: ChainHead
   readonly records: ChainedRecord[] = []
   closed = false
-  /** Settles the writes that hang. */
+  /** Settles the writes that wait. */
   #gate: Promise<void> | undefined
   failing = false
 
@@ -199,7 +199,7 @@ describe('the audit log', () => {
     for (let index = 0; index < 3; index += 1)
       audit.record({ ...denied, client: 'anon', principal: nobody })
     for (let index = 0; index < 3; index += 1) audit.record({ ...denied, principal })
-    // A host of IPv6 takes another address for each.
+    // A host with IPv6 takes another address for each request.
     for (const last of ['1', '2', '3']) audit.record({ ...denied, client: `2001:db8::${last}` })
     await audit[Symbol.asyncDispose]()
     const told = sink.records.map((record) => record as unknown as AuditEvent & { type: string })

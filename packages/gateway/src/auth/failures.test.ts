@@ -69,7 +69,7 @@ test('an attempt that turns out to be no failure takes nothing from the limit', 
     expect(limit.count('one')).toBeUndefined()
     limit.giveBack('one')
   }
-  // The whole burst is still there, and no more than that.
+  // The limit still has the whole burst, and no more.
   for (let index = 0; index < 200; index += 1) expect(limit.count('one')).toBeUndefined()
   expect(await codeOf(limit.count('one'))).toBe('too_many_requests')
 })

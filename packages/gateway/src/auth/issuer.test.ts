@@ -8,7 +8,7 @@ const client = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
 const rulesOf = (config: object): IssuerRules =>
   issuerRules(IssuerConfig.parse(config))[0] as IssuerRules
 
-/** The products' tokens as their documentation shows them, and what becomes of them. */
+/** Tokens of these products as their documentation shows them, and their outcome. */
 const products: readonly {
   readonly name: string
   readonly config: object

@@ -7,7 +7,7 @@ import { exceptWorkloads } from './local-caller.ts'
 
 const somebody: Principal = { id: 'dev', issuer: 'development', name: 'dev', roles: [] }
 
-/** A request on a connection, as much of it as is looked at. */
+/** A request on a connection, with the members that the code reads. */
 const on = (socket: object): IncomingMessage => ({ socket }) as IncomingMessage
 
 async function connected(): Promise<{ readonly here: Socket; [Symbol.dispose](): void }> {

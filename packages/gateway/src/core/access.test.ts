@@ -88,7 +88,7 @@ describe('creating', () => {
     expect(outcome('mcp-proxy:1.0.0', 'mcp.admin')).toBe('done')
     expect(outcome('team/a/b:1.2')).toBe('done')
     expect(outcome('team/a/b:1.22', 'mcp.engineer')).toBe('forbidden')
-    // What no pattern fits is governed by the kind.
+    // The kind decides about images that match no pattern.
     expect(outcome('xmcp-proxy:1.0.0', 'runs-commands')).toBe('forbidden')
     expect(outcome('mcp-proxy-2:1.0.0', 'mcp.engineer')).toBe('done')
     expect(

@@ -191,7 +191,7 @@ describe('roles', () => {
       const first = folding.mock.calls.length
       expect(listed()).toBe(0)
       const again = folding.mock.calls.length - first
-      // Each role once, and the administrator's for each tool.
+      // The code folds each role once, and the administrator's role for each tool.
       expect(first).toBeLessThan(300 * 200 + 200 + 1000)
       expect(again).toBeLessThan(1000)
     } finally {

@@ -3,7 +3,7 @@ import { deriveKey, deriveNamedKey, findKey, type KeyPurpose } from './keys.ts'
 
 const secret = Buffer.alloc(32, 7)
 
-// Made by an earlier version: another value here ends sessions, secrets and identities.
+// An earlier version made these keys. Another value here ends sessions, secrets and identities.
 const derived: Readonly<Record<KeyPurpose, string>> = {
   session: 'c7GStTSNnR3GZsMrp-Vp86V_DiXaB4tdR4v9Zac8iMU',
   secrets: '5f4BUEQCAM6QzKPflZIT1hID1Ktw7R_PDDX8DEZLMcc',

@@ -7,7 +7,7 @@ import { Source, type News } from './source.ts'
 
 const term = new AbortController().signal
 
-/** Answers `created` to all, and notes what it was asked for. */
+/** Answers `created` to all requests, and notes them. */
 class NotedTarget implements Target {
   readonly applied: string[] = []
   problem: string | undefined

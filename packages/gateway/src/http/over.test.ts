@@ -11,11 +11,11 @@ afterEach(async () => void (await Promise.all(closing.splice(0).map((close) => c
 interface Change {
   /** Ends the change, well or with an error. */
   readonly end: (error?: Error) => void
-  /** How the requests ended that were told of. */
+  /** Outcomes of the requests that the hook reported. */
   readonly told: readonly string[]
 }
 
-/** A change whose client has gone while it is made, or before its caller is known. */
+/** A change whose client leaves during the change, or before the gateway knows the caller. */
 async function abandonedChange(when: 'onRequest' | 'preHandler'): Promise<Change> {
   const app = fastify()
   closing.push(() => app.close())

@@ -22,7 +22,7 @@ const listening = async (server: Server): Promise<number> => {
   return (server.address() as AddressInfo).port
 }
 
-/** What the owner receives of a request that is handed over. */
+/** Gives the request of a hop as the owner receives it. */
 async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<Received> {
   let seen: IncomingMessage | undefined
   const owner = createServer((request, response) => {
@@ -62,7 +62,7 @@ async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<Rece
   return { method, url, rawHeaders }
 }
 
-/** A process that takes what is handed over; it has been there for long. */
+/** A process that takes hops. It has run for long. */
 const taker = (
   keys: readonly Buffer[] = [key],
   self = 'two',
@@ -145,7 +145,7 @@ describe('a request that one gateway hands to another', () => {
       'mcp-param-x',
     ])
       expect(() => take(taker(), withHeader(request, name, 'added'))).toThrow()
-    // What a proxy on the way may add.
+    // A proxy on the way may add these headers.
     expect(
       take(taker(), withHeader(withHeader(request, 'via', '1.1 proxy'), 'host', 'elsewhere'))
         ?.principal,
@@ -165,7 +165,8 @@ describe('a request that one gateway hands to another', () => {
       at: () => undefined,
     }
     expect(() => take(restarted, request)).toThrow()
-    // What is refused is not remembered: nobody can spoil a request by sending it changed.
+    // The owner does not remember refused requests, so nobody can spoil a request by sending it
+    // changed.
     const fresh = await handOver([key])
     expect(() => take(owner, { ...fresh, method: 'GET' })).toThrow()
     expect(take(owner, fresh)?.principal).toEqual(principal)
@@ -196,7 +197,7 @@ describe('a request that one gateway hands to another', () => {
       const changed = header.slice(0, at) + (header[at] === 'A' ? 'B' : 'A') + header.slice(at + 1)
       const signature = (text: string): Buffer =>
         Buffer.from(text.split('.').at(-1) ?? '', 'base64url')
-      // The last character of base64 has bits that mean nothing.
+      // The last character of base64 has bits without meaning.
       if (at > header.lastIndexOf('.') && signature(changed).equals(signature(header))) continue
       expect(() => take(taker(), withHeader(request, hopHeader, changed))).toThrow()
     }
@@ -269,7 +270,7 @@ describe('a request that one gateway hands to another', () => {
     await asked
     const [, ...others] = peers.entries()
     peers.set(new Map(others))
-    // It was sent, so it may have run.
+    // The gateway has sent the request, so the server may have run it.
     expect(await failed).toBe(false)
   })
 })

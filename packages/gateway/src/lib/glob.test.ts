@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { compileGlob, mostSteps } from './glob.ts'
 
 const escaped = (text: string): string => text.replaceAll(/[\\^$.|+()[\]{}/-]/g, '\\$&')
-/** The same by regular expression. */
+/** The same rule as a regular expression. */
 const model = (pattern: string): RegExp =>
   new RegExp(`^${escaped(pattern).replaceAll(/\*+/g, '[^]*').replaceAll('?', '[^]')}$`, 'u')
 

@@ -75,7 +75,7 @@ test('a call to a replica that refuses learns that its adapter was stopped', asy
     directory,
     sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
     outgoing: () => {
-      // The replica was picked, and the connection does not exist yet.
+      // The gateway has picked the replica, and has not opened the connection.
       directory.set('echo', { uid, desiredReplicas: 0, replicas: [] })
       return { headers: [], replaces: undefined }
     },

@@ -4,7 +4,7 @@ import { KnownTools, ToolList } from './known-tools.ts'
 
 const readOnly = hintsOf({ readOnlyHint: true })
 
-/** A list of `count` tools, `tool-0` and so on, of whose names each has `length` characters. */
+/** A list of `count` tools, `tool-0` and so on. Each name has `length` characters. */
 function listOf(count: number, length = 100, wanted: readonly string[] = []): ToolList {
   const list = new ToolList(wanted)
   for (let index = 0; index < count; index += 1)

@@ -66,8 +66,8 @@ describe('what a client sends', () => {
   })
 
   /**
-   * How readers out there take one object: the first of equal names or the last, in any case or in
-   * one.
+   * The ways in which readers take one object: the first or the last of equal names, with or
+   * without regard to case.
    */
   type Reader = (entries: readonly (readonly [string, unknown])[], name: string) => unknown
   const readers: Readonly<Record<string, Reader>> = {
@@ -142,8 +142,8 @@ describe('what a client sends', () => {
 })
 
 /**
- * The members of an object's text in order, names decoded and values raw; of what the test above
- * writes.
+ * The members of an object's text in order, with decoded names and raw values. It reads only the
+ * texts of the test above.
  */
 function pairs(text: string): [string, unknown][] {
   const found: [string, unknown][] = []

@@ -12,15 +12,15 @@ import { openSqliteStore } from '../store/sqlite.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
 import { startReconciler, type Reconciler } from './reconciler.ts'
 
-/** A runtime that remembers what it was told, and fails as often as a test wants. */
+/** A runtime that remembers its orders, and fails as often as a test wants. */
 class RememberingRuntime implements Runtime {
   readonly name = 'remembering'
   readonly directory = new ReplicaDirectory()
   readonly running = new Map<string, string>()
-  /** Every attempt. */
+  /** Every attempt, by name. */
   readonly applied: string[] = []
   failures = 0
-  /** What an attempt waits for, as long as it is set. */
+  /** An attempt waits for this promise while it is set. */
   hold: Promise<void> | undefined
   async *terms(signal: AbortSignal): AsyncGenerator<AbortSignal> {
     if (!signal.aborted) yield signal
@@ -81,7 +81,7 @@ const render = async ({ kind, name, uid, generation }: Resource): Promise<Worklo
 })
 
 function start(from: Store, retry: { readonly firstMs: number; readonly maxMs: number }): void {
-  // Only a test that breaks the watch may depend on looking at everything.
+  // Only a test that breaks the watch may depend on the periodic look at everything.
   const options = { runtime, render, log: pino({ level: 'silent' }), resyncMs: 3_600_000, retry }
   reconciler = startReconciler({ store: from, ...options })
 }
@@ -107,7 +107,7 @@ test('the reconciler removes at its start what was deleted while it did not run'
 
 test('the reconciler waits the shortest time again for a name that had worked', async () => {
   const timers = vi.spyOn(globalThis, 'setTimeout')
-  /** The waits before it looks at the name again, in milliseconds. */
+  /** The waits before the reconciler looks at the name again, in milliseconds. */
   const waits = (): unknown[] =>
     timers.mock.calls.filter((call) => (call as unknown[])[2] === 'a').map(([, ms]) => ms)
   await store.create(sampleResource('a'))
@@ -136,7 +136,7 @@ test('the reconciler looks at everything again after a watch of the store has br
       return async function* (signal: AbortSignal) {
         watches += 1
         if (watches > 1) return yield* target.watch(signal)
-        // It tells nothing, and then it breaks.
+        // The watch tells nothing, and then breaks.
         await new Promise<void>((resolve) => {
           breaking = resolve
           signal.addEventListener('abort', () => resolve(), { once: true })
@@ -163,7 +163,7 @@ test('the reconciler looks again at a name that changed while it was worked on, 
   await expect.poll(() => runtime.applied.length).toBe(1)
   for (let change = 0; change < 3; change += 1) reconciler.nudge('a')
   await store.create(sampleResource('b'))
-  // The watch of the store is this far by then.
+  // By then the watch of the store is this far.
   await expect.poll(() => runtime.applied.includes('b')).toBe(true)
   expect(runtime.applied.filter((name) => name === 'a')).toHaveLength(1)
 

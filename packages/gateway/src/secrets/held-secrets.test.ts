@@ -14,7 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const reference: SecretReference = { source: 'file', name: 'key' }
 
-/** A source whose reads give what was scripted last. */
+/** A source whose reads give the answer that the test scripted last. */
 class Scripted implements SecretSource {
   answer: Found | Error = { value: 'first' }
   reads = 0
@@ -29,7 +29,7 @@ class Scripted implements SecretSource {
     return this.answer
   }
 
-  /** Resolves when what was scripted has been read. */
+  /** Resolves when the source has given the scripted answer. */
   async script(answer: Found | Error): Promise<void> {
     this.answer = answer
     const before = this.reads

@@ -5,7 +5,7 @@ import type { ListedTool, SourceChange, ToolSource } from './source.ts'
 
 const principal: Principal = { id: 'a', issuer: 'test', name: 'a', roles: [] }
 
-/** A source of tools by name, whose text tells whose they are. */
+/** A source of tools by name. The text of a tool names its source. */
 class Listed implements ToolSource {
   readonly listeners = new Set<(change: SourceChange) => void>()
   readonly #label: string

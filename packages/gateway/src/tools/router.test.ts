@@ -37,7 +37,7 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-/** A listen stream of a caller, and how often it was told that the list has changed. */
+/** A listen stream of a caller, and the number of list changes that it heard of. */
 function listen(id: string): { readonly exchange: Exchange; readonly told: () => number } {
   const messages: string[] = []
   const exchange: Exchange = {

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import type { PatientHandler } from '../upstream/shared-connections.ts'
 import { ToolExchange } from './tool-exchange.ts'
 
-/** Tells when it makes the tool wait. */
+/** Notes when it makes the tool wait. */
 class Watched extends ToolExchange {
   #hold = (): void => undefined
   readonly held = new Promise<void>((resolve) => (this.#hold = resolve))

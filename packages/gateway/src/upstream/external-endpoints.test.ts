@@ -7,7 +7,7 @@ import { createAddressPolicy } from '../lib/net/address-policy.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
 import { Endpoints, type EndpointOptions } from './external-endpoints.ts'
 
-/** A server that answers when it is told to, and what becomes of requests to it. */
+/** A server that answers on command, and the outcomes of requests to it. */
 async function setUp(connections: EndpointOptions['connections']) {
   const held: ServerResponse[] = []
   const server = createServer((_request, response) => void held.push(response))
@@ -99,7 +99,7 @@ test('requests beyond a caller’s share wait, and those of others do not', asyn
   await expect.poll(() => server.held.length).toBe(3)
   server.answerAll()
   expect(await others).toBe('whole')
-  // Two at a time, however long it takes.
+  // The endpoint takes two at a time, however long they take.
   for (let round = 0; round < 2; round += 1) {
     await expect.poll(() => server.held.length).toBe(2)
     server.answerAll()
@@ -136,7 +136,7 @@ test('a request that leaves while it waits is never sent, and those behind it ar
   server.answerAll()
   expect(await first).toBe('whole')
   await expect.poll(() => server.held.length).toBe(1)
-  // It is too late to leave.
+  // The client leaves too late.
   leaves[1]?.()
   server.answerAll()
   expect(await last).toBe('whole')

@@ -226,7 +226,7 @@ describe('the identity of the platform (B15)', () => {
       (await as(engineer, 'PATCH', path, { description: 'mine', requiredRoles: ['team'] })).status,
     ).toBe(200)
     expect((await as(lender, 'PATCH', path, { imageVersion: '2' })).status).toBe(200)
-    // In one step or in two: what has not got the identity any more is as free as any other.
+    // In one step or in two: without the identity, an adapter is as free as any other.
     expect(
       (await as(engineer, 'PATCH', path, { imageVersion: '3', useWorkloadIdentity: false })).status,
     ).toBe(200)
@@ -255,7 +255,7 @@ describe('quotas (A9)', () => {
     expect(refused[0]?.body['detail']).toContain(
       'You have 3 adapters and ask for 1 more, but may have 3 (access.quotas.adapters)',
     )
-    // Each has its own, and what is removed makes room.
+    // Each caller has a quota of their own, and a removed adapter makes room.
     expect((await at({ id: 'dan', roles: '' }, 'POST', '/adapters', stopped())).status).toBe(201)
     expect((await at(dora, 'POST', '/tools', endpointTool())).status).toBe(201)
     const { name } = (await at(dora, 'GET', '/adapters')).body[0] as { name: string }
@@ -283,7 +283,7 @@ describe('quotas (A9)', () => {
     expect((await at(admin, 'PATCH', `/adapters/${two.name}`, { replicaCount: 5 })).status).toBe(
       200,
     )
-    // Overdrawn: smaller and other changes go on.
+    // An overdrawn owner may still make an adapter smaller, and change other fields.
     expect((await at(rosa, 'PATCH', `/adapters/${two.name}`, { description: 'x' })).status).toBe(
       200,
     )
@@ -298,7 +298,7 @@ describe('quotas (A9)', () => {
     const made: string[] = []
     for (let index = 0; index < 3; index += 1)
       made.push(((await at(rich, 'POST', '/adapters', stopped())).body as { name: string }).name)
-    // Neither to somebody, nor to whoever is not there.
+    // The owner cannot give adapters to a full owner, nor to somebody who does not exist.
     for (const [index, id] of ['fay', 'nobody-there', 'gus'].entries())
       expect((await at(rich, 'PUT', `/adapters/${made[index]}/offer`, { id })).status).toBe(200)
     expect(await at(rich, 'POST', '/adapters', stopped())).toMatchObject(exceeded)
@@ -344,7 +344,7 @@ describe('ownership (E7)', () => {
         body: { id: 'hana', issuer: 'development' },
       })
       const offered = { owner: { id: 'erin' }, offeredTo: { id: 'hana', issuer: 'development' } }
-      // Until then it is its owner's, and whom it is offered to may only look.
+      // Until the heir takes the adapter, the owner keeps it, and the heir may only look.
       expect(await as(heir, 'GET', path)).toMatchObject({ status: 200, body: offered })
       expect((await as(heir, 'GET', `/${kind}`)).body).toMatchObject([offered])
       expect((await as(heir, 'PATCH', path, { description: 'mine' })).status).toBe(403)
@@ -430,7 +430,7 @@ describe('ownership (E7)', () => {
       (await as(admin, 'PUT', `${path}/owner`, { id: 'hana', issuer: 'https://idp.example' }))
         .status,
     ).toBe(200)
-    // The same id of another issuer is somebody else.
+    // The same id of another issuer is another person.
     expect((await as(heir, 'GET', path)).status).toBe(404)
   })
 
@@ -443,7 +443,7 @@ describe('ownership (E7)', () => {
     })
     expect((await as(keeper, 'PATCH', path, { description: 'ours' })).status).toBe(200)
     expect((await as(keeper, 'GET', `${path}/logs`)).status).not.toBe(403)
-    // The right to write goes no further than the right to create.
+    // The right to write does not exceed the right to create.
     const code =
       kind === 'tools' ? { endpoint: 'http://127.0.0.1:10/' } : { environmentVariables: { A: '1' } }
     expect((await as({ ...keeper, roles: 'keepers' }, 'PATCH', path, code)).status).toBe(403)
@@ -541,7 +541,7 @@ describe('resources that a caller may not see (A21)', () => {
       const answers = await Promise.all(
         [hidden[kind].name, hidden[other].name, 'never-made'].map(async (name) => {
           const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
-          // Ids of the gateway's own grow longer.
+          // The ids that the gateway makes differ in length.
           const id = { 'x-request-id': 'the-request' }
           const headers = {
             ...id,
@@ -792,7 +792,7 @@ describe('an image whose rule narrows', () => {
       text: expect.stringContaining('ImageNotAllowed') as string,
     })
 
-    // A change of anything else, by whomever, vouches for no image.
+    // A change of another field vouches for no image, whoever makes it.
     expect((await as(member, 'PATCH', path, { imageVersion: '1' }, narrow)).status).toBe(200)
     expect((await as(admin, 'PATCH', path, { description: 'seen' }, narrow)).status).toBe(200)
     expect(await conditions()).toContainEqual(rule)
@@ -845,7 +845,7 @@ describe('variables of a caller who may run one image alone', () => {
     )
     expect((await as(reader, 'POST', '/tools', workload, narrow)).status).toBe(201)
 
-    // Somebody who may run every image sets what it likes, and the other may still scale it.
+    // A caller who may run every image sets any image, and the owner may still scale the adapter.
     expect((await as(admin, 'PATCH', path, patch, narrow)).status).toBe(200)
     expect((await as(reader, 'PATCH', path, { description: 'x' }, narrow)).status).toBe(200)
   })
@@ -880,7 +880,7 @@ describe('variables of a caller who may run one image alone', () => {
       )
     await narrow.untilReady(byAdmin.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
 
-    // Whoever may choose it all vouches for it by sending it again.
+    // A caller who may choose all of it vouches for it by sending it again.
     const again = { environmentVariables: { EXTRA: 'x' } }
     expect((await as(admin, 'PATCH', `/adapters/${own.name}`, again, narrow)).status).toBe(200)
     await narrow.untilReady(own.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
@@ -939,7 +939,7 @@ test('a followed log ends when its reader loses the right, and continues for oth
   expect(
     (await at(engineer, 'PATCH', `/adapters/${name}`, { ownerRoles: ['others'] })).status,
   ).toBe(200)
-  // It would not end by itself.
+  // The log stream would not end by itself.
   expect((await readAnswer(followed)).whole).toBe(false)
   expect(kept.destroyed).toBe(false)
   kept.destroy()

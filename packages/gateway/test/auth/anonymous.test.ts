@@ -7,7 +7,7 @@ import { modernRequest } from '../fixtures/mcp-requests.ts'
 const audience = 'mcp-gateway'
 let provider: IdentityProvider
 let gateway: TestGateway
-/** Of one owner: an adapter that is open to everyone, and one that is not. */
+/** These two belong to one owner: an adapter that is open to everyone, and one that is not. */
 let open = ''
 let closed = ''
 let tool = ''
@@ -50,11 +50,11 @@ async function bearer(account: string): Promise<Record<string, string>> {
   return { authorization: `Bearer ${await provider.token(account)}` }
 }
 
-/** With an id of the test's own, as those of the gateway grow longer. */
+/** Sends an id of the test, because ids of the gateway differ in length. */
 const send = (path: string, sending: Sending): Promise<Exchange> =>
   gateway.send(path, { ...sending, headers: { ...sending.headers, 'x-request-id': 'the-request' } })
 
-/** What of an answer must not tell one refusal from another. */
+/** The part of an answer that must be equal in all refusals. */
 function refusalOf({ status, headers, body }: Exchange): unknown {
   const { date: _date, 'www-authenticate': challenge, ...others } = headers
   return {

@@ -244,7 +244,7 @@ describe('making and changing API keys', () => {
         })
       ).body.roles,
     ).toEqual(['reader', 'extra'])
-    // What it has it may keep, though its owner could not give it.
+    // A key may keep the role that it has, though its owner could not give it.
     expect(
       (await call('PATCH', `/api-keys/${id}`, bob, { name: 'new', roles: ['extra'] })).status,
     ).toBe(200)
@@ -415,7 +415,7 @@ describe('the end of an API key', () => {
     expect(logs.statusCode).toBe(200)
     const unconcerned = await open(other.key, name, 'do=stream')
     await call('DELETE', `/api-keys/${id}`, alice)
-    // Neither would end by itself.
+    // Neither stream would end by itself.
     await Promise.all([stream, logs].map(readAnswer))
     expect(unconcerned.destroyed).toBe(false)
     expect((await call('GET', `/adapters/${name}`, bearer(other.key))).status).toBe(200)
@@ -429,7 +429,7 @@ describe('the end of an API key', () => {
     expect((await call('GET', '/api-keys', bearer(key))).status).toBe(200)
     const program = fileURLToPath(new URL('../fixtures/api-key-revoker.js', import.meta.url))
     await promisify(execFile)(process.execPath, [program, join(gateway.dataDir, 'gateway.db'), id])
-    // The store is looked at twice a second; the rest is for a busy machine.
+    // The gateway looks at the store twice a second. The rest is for a busy machine.
     await expect
       .poll(async () => (await call('GET', '/api-keys', bearer(key))).status, { interval: 20 })
       .toBe(401)

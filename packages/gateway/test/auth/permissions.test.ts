@@ -16,8 +16,8 @@ import { TestGateway } from '../fixtures/gateway.ts'
 import { modernRequest } from '../fixtures/mcp-requests.ts'
 
 /**
- * Every route × every kind of caller, from two tables, where callers must be somebody and where
- * they need not be.
+ * Every route × every kind of caller, from two tables: one for gateways that ask for a caller, one
+ * for gateways that do not.
  */
 
 const audience = 'mcp-gateway'
@@ -32,12 +32,12 @@ let provider: IdentityProvider
 let other: IdentityProvider
 let gateway: TestGateway
 let shared = ''
-/** An adapter that is open to the anonymous caller, where there may be one. */
+/** An adapter that is open to the anonymous caller. */
 let opened = ''
 let ownersKey = { id: '', key: '' }
 let revokedKey = ''
 
-/** What callers show; undefined is nothing. */
+/** The credentials of callers; undefined for none. */
 const callers = {
   nobody: async () => undefined,
   'an expired token': () => provider.token('admin', { exp: Math.floor(Date.now() / 1000) - 120 }),
@@ -64,15 +64,15 @@ interface Route {
     headers: Record<string, string>,
   ) => Promise<{ status: number; headers: Record<string, unknown>; body: Buffer }>
   /**
-   * What each kind of person gets, or what everybody gets where nobody is asked who calls. The
-   * other callers are nobody to a route that asks.
+   * The outcome for each kind of person, or one for everybody where the gateway asks for no caller.
+   * A route that asks treats all other callers as nobody.
    */
   readonly expected: Readonly<Record<Known, Outcome>> | Outcome
-  /** What a holder of one of `ownerRoles` gets, when it is not what the owner gets. */
+  /** The outcome for a holder of one of `ownerRoles`, if it differs from the owner's. */
   readonly keeper?: Outcome
-  /** What an API key gets, when it is not what its owner gets. */
+  /** The outcome for an API key, if it differs from its owner's. */
   readonly key?: Outcome
-  /** What the anonymous caller gets, when it may use what the route is for. */
+  /** The outcome for the anonymous caller, if it may use the resource of the route. */
   readonly anonymous?: Outcome
 }
 /** The status, and the code when it is an error. */
@@ -86,7 +86,7 @@ const seen = { ...unseen, reader: 200, owner: 200, admin: 200 }
 const owned = { ...unseen, reader: '403 forbidden', owner: 200, admin: 200 }
 const everybody = { stranger: 200, reader: 200, owner: 200, admin: 200 }
 
-/** An adapter of the owner's for a route that changes it. */
+/** Makes an adapter of the owner for a route that changes it. */
 async function fresh(): Promise<string> {
   const name = `a${randomUUID().slice(0, 8)}`
   const body = JSON.stringify({ name, ...definition() })
@@ -143,14 +143,14 @@ const kinds = [
     make: fresh,
     body: (name: string) => ({ name, ...definition() }),
     restarted: { owner: 202, admin: 202 },
-    // Nothing runs.
+    // No replica runs, so there is no log.
     logged: { owner: '404 not_found', admin: '404 not_found' },
   },
   {
     kind: 'tools',
     make: freshTool,
     body: (name: string) => ({ ...toolOf(name), ...roles }),
-    // It is served elsewhere.
+    // The tool runs elsewhere.
     restarted: { owner: '409 runs_elsewhere', admin: '409 runs_elsewhere' },
     logged: { owner: '409 runs_elsewhere', admin: '409 runs_elsewhere' },
   },
@@ -460,7 +460,7 @@ const routes: readonly Route[] = [
   ),
 ]
 
-/** Where callers need not be somebody: an adapter that is open to them. */
+/** Routes of a gateway that asks for no caller: an adapter that is open to all. */
 const openRoutes: readonly Route[] = [
   ...(['POST', 'GET', 'DELETE'] as const).map((method): Route => ({
     name: `${method} /adapters/{name}/mcp that is open to the anonymous caller`,
@@ -548,7 +548,7 @@ describe.each([
   afterAll(() => gateway[Symbol.asyncDispose]())
 
   describe.each(Object.keys(callers) as Caller[])('%s', (caller) => {
-    // Bad credentials are limited by address.
+    // The gateway limits bad credentials by address.
     const from = { 'x-forwarded-for': `198.51.100.${Object.keys(callers).indexOf(caller)}` }
     test.each(at)('every caller at $name gets what the table says', async (route) => {
       const token = await callers[caller]()
@@ -557,7 +557,7 @@ describe.each([
       )
       const expected = expectedOf(route, caller)
       if (typeof expected === 'number') return expect(status).toBe(expected)
-      // REST and MCP have errors of their own forms.
+      // REST and MCP have different forms of errors.
       const told = JSON.parse(body.toString()) as {
         code?: string
         error?: { data?: { code: string } }

@@ -431,7 +431,7 @@ describe('an issuer that behaves badly', () => {
   const servers: { close: () => void }[] = []
   afterEach(() => servers.splice(0).forEach((server) => server.close()))
 
-  /** An issuer by hand: what its discovery and its keys answer is the test's. */
+  /** An issuer whose discovery and keys the test decides. */
   async function issuer(
     answer: (
       path: string,
@@ -514,7 +514,7 @@ describe('an issuer that behaves badly', () => {
     const self = await issuer((path, me) => ({
       body: path === '/keys' ? JSON.stringify({ keys: [jwk, weak] }) : discovery(me),
     }))
-    // The library would not even sign with it.
+    // The library would refuse to sign with this key.
     const claims = [
       { alg: 'RS256', kid: 'weak' },
       { iss: self, sub: 'a', aud: audience, exp: seconds() + hour },
@@ -541,7 +541,7 @@ describe('an issuer that behaves badly', () => {
 
   test('an issuer with a thousand keys keeps the first hundred, and the log says so', async () => {
     const [first, last] = [await good(), await good()]
-    // Of the right form, which is all that is looked at before a key is used.
+    // They have the right form. The gateway checks no more before it uses a key.
     const others = Array.from({ length: 998 }, (_, index) => ({
       kty: 'RSA',
       kid: `other-${index}`,
@@ -607,8 +607,8 @@ describe('tokens of Entra ID of version 1', () => {
   })
 
   /**
-   * As an app registration gets it whose `accessTokenAcceptedVersion` is not 2; undefined takes a
-   * claim away.
+   * A token for an app registration whose `accessTokenAcceptedVersion` is not 2; undefined removes
+   * a claim.
    */
   const token = (
     claims: Readonly<Record<string, unknown>> = {},
@@ -683,7 +683,7 @@ describe('tokens of Entra ID of version 1', () => {
 })
 
 describe('a flood of bad credentials', () => {
-  /** Sends one after the other until there are too many; gives how many were answered before. */
+  /** Sends requests in turn until the gateway refuses. Gives the number of answers before. */
   async function flood(at: TestGateway, credential: (index: number) => string): Promise<number> {
     for (let index = 0; index < 1000; index += 1) {
       const answer = await list(credential(index), at)

@@ -4,7 +4,7 @@ import type { DirectoryEntry } from '../../src/core/directories/directory.ts'
 import type { Condition, Workload, WorkloadStatus } from '../../src/core/workload.ts'
 import type { LogQuery, Runtime } from '../../src/runtime/runtime.ts'
 
-/** Images that a backend brings along for the suite. */
+/** Images that a backend offers to the suite. */
 export interface ContractImages {
   /**
    * Serves HTTP: `GET /` answers `{replica, environment}` as JSON, `POST /say` writes the body as a
@@ -21,11 +21,11 @@ export interface ContractImages {
 export interface RuntimeBackend {
   open(): Promise<Runtime>
   readonly images: ContractImages
-  /** For anything that the suite waits for. */
+  /** The limit of every wait of the suite. */
   readonly timeoutMs: number
 }
 
-/** What every runtime must do, shown on real workloads. */
+/** The duties of every runtime, shown on real workloads. */
 export function describeRuntime(name: string, backend: RuntimeBackend): void {
   const { images, timeoutMs } = backend
 
@@ -91,7 +91,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       Object.fromEntries(
         entry()?.replicas.map((replica) => [replica.name, replica.startedAt]) ?? [],
       )
-    /** How many replicas were ready at the least. */
+    /** Gives the smallest number of ready replicas during the work. */
     const fewestReadyWhile = async (work: () => Promise<void>): Promise<number> => {
       let fewest = Number.POSITIVE_INFINITY
       const watching = new AbortController()

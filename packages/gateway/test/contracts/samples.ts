@@ -3,7 +3,7 @@ import type { ApiKey } from '../../src/core/api-key.ts'
 import type { Resource } from '../../src/core/resource.ts'
 import type { Secret } from '../../src/core/secret.ts'
 
-/** A resource with what the store cares about. */
+/** A resource with the fields that the store reads. */
 export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {
   return {
     kind: 'adapter',
@@ -27,7 +27,7 @@ export function sampleResource(name: string, changes: Partial<Resource> = {}): R
   }
 }
 
-/** An API key with what the store cares about. */
+/** An API key with the fields that the store reads. */
 export function sampleApiKey(name: string, changes: Partial<ApiKey> = {}): ApiKey {
   return {
     kind: 'api-key',
@@ -42,7 +42,7 @@ export function sampleApiKey(name: string, changes: Partial<ApiKey> = {}): ApiKe
   }
 }
 
-/** A secret with what the store cares about. */
+/** A secret with the fields that the store reads. */
 export function sampleSecret(name: string, changes: Partial<Secret> = {}): Secret {
   return {
     ...sampleApiKey(name),

@@ -10,7 +10,7 @@ import type { Secret } from '../../src/core/secret.ts'
 import type { Change, Collection, Space, Store } from '../../src/store/store.ts'
 import { sampleApiKey, sampleResource, sampleSecret } from './samples.ts'
 
-/** A collection that a store has, and how its members are made. */
+/** A collection of a store, and a maker of its members. */
 interface Subject<R extends Stored> {
   readonly of: (store: Store) => Pick<Collection<R>, 'get' | 'list' | 'delete' | 'watch'> & {
     create(resource: R): Promise<void>
@@ -18,7 +18,7 @@ interface Subject<R extends Stored> {
   }
   readonly kinds: readonly R['kind'][]
   readonly sample: (name: string, changes?: Partial<Stored<R['kind']>>) => R
-  /** The next version, with a text in it. */
+  /** Gives the next version, with a text in it. */
   readonly next: (resource: R, text: string) => R
 }
 
@@ -54,7 +54,7 @@ const secrets: Subject<Secret> = {
 interface Backend {
   reset(): Promise<void>
   open(): Promise<Store>
-  /** How many random sequences are tried; fewer where opening is dear. */
+  /** The number of random sequences; fewer where opening is dear. */
   readonly runs?: number
 }
 
@@ -65,7 +65,7 @@ const codeOf = (work: Promise<unknown>): Promise<unknown> =>
   )
 
 /**
- * What every store driver must do. `open` gives a store on the same data each time, `reset` new
+ * The duties of every store driver. `open` gives a store on the same data each time, `reset` new
  * data.
  */
 export function describeStore(driver: string, backend: Backend): void {
@@ -471,7 +471,7 @@ function describeCollection<R extends Stored>(
         op: fc.constantFrom('create', 'create', 'replace', 'replace', 'delete', 'list', 'reopen'),
         kind: fc.constantFrom(...kinds),
         text: fc.string({ unit: 'binary' }),
-        // What a caller believes to be there: mostly what is.
+        // The version and uid that a caller expects are mostly right.
         versionOff: fc.constantFrom(0, 0, 0, 0, -1, 1, 7),
         uid: fc.constantFrom('present', 'present', 'present', 'present', 'another'),
         second: fc.boolean(),

@@ -2,7 +2,7 @@ import { endpoints, type Endpoint } from '@mcp-gateway/contract'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway, type Exchange } from '../fixtures/gateway.ts'
 
-/** Each verb finds what the verbs before it have left. */
+/** Each verb finds the things that the verbs before it have left. */
 const order = [
   'create',
   'list',

@@ -57,7 +57,7 @@ async function statusOf(gateway: TestGateway, headers: object = admin): Promise<
   return (JSON.parse(body.toString()) as { declared: { team: Status } }).declared.team
 }
 
-/** The status once it is as the test wants it. */
+/** Gives the status once it fits. */
 async function until(gateway: TestGateway, wanted: (status: Status) => boolean): Promise<Status> {
   return expect
     .poll(() => statusOf(gateway), { timeout: 20_000, interval: 20 })

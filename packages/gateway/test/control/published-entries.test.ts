@@ -19,10 +19,10 @@ beforeAll(async () => {
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
 
-/** One shell word, whatever is in it. */
+/** Quotes a text as one shell word. */
 const word = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 
-/** The adapter of an entry, by the table of docs/mcp-json.md. */
+/** Makes the adapter of an entry, by the table of docs/mcp-json.md. */
 function adapterOf(entry: Entry): Record<string, unknown> {
   const { command, cwd, env = {}, headers = {}, type, url = entry.serverUrl } = entry
   if (url !== undefined) {

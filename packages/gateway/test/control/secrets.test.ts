@@ -67,7 +67,7 @@ const bob: Headers = { 'x-dev-userid': 'bob', 'x-dev-roles': 'user' }
 const admin: Headers = { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }
 let names = 0
 const newName = (): string => `s${(names += 1)}`
-/** Long and of its own, so that it can be looked for. */
+/** The value is long and unique, so that a test can search for it. */
 const newValue = (): string => `hush-${randomBytes(12).toString('hex')}`
 const answers: string[] = []
 
@@ -105,14 +105,14 @@ const adapter = (environmentVariables: object, more: object = {}) => ({
   ...more,
 })
 
-/** Registers a server with an environment, for dev, and gives its name. */
+/** Registers a server of dev with an environment, and gives its name. */
 async function serve(environmentVariables: object): Promise<string> {
   const body = adapter(environmentVariables)
   expect(await call('POST', '/adapters', dev, body)).toMatchObject({ status: 201 })
   return body.name
 }
 
-/** What a server says of its environment, or the status and code of the refusal. */
+/** Gives the environment of a server, or the status and code of the refusal. */
 async function environmentOf(name: string): Promise<Record<string, string> | string> {
   const { status, body } = await gateway.mcp(name, '', {
     headers: { 'content-type': 'application/json' },
@@ -517,7 +517,7 @@ describe('a reference', () => {
     const message = async (): Promise<unknown> =>
       (await statusOf(server)).conditions.find(({ type }) => type === 'Ready')?.message
     await expect.poll(message).toContain('another owner')
-    // What reads the same and is not given anew stays as it was, whoever changes the rest.
+    // A change of other fields keeps a reference as it was, whoever makes the change.
     for (const caller of [dev, admin])
       expect(
         (await call('PATCH', `/adapters/${server}`, caller, { description: newName() })).status,
@@ -525,7 +525,7 @@ describe('a reference', () => {
     await expect.poll(message).toContain('another owner')
     expect(await environmentOf(server)).toBe('503')
     expect(await environmentOf(withCredential.name)).toBe('503')
-    // Nobody who refers to the former one keeps its owner from removing the new one.
+    // References to the former secret do not keep its owner from removing the new one.
     expect((await call('DELETE', `/secrets/${name}`, alice)).status).toBe(204)
     expect(
       (await call('POST', '/secrets', alice, { name, value: 'of-alice', ...users })).status,
@@ -738,7 +738,7 @@ describe('secrets in the store', () => {
         value: '',
         sealed: expect.any(String) as string,
       })
-      // What cannot be read is kept as it is by changes of the rest.
+      // A change of other fields keeps a value that the gateway cannot read.
       await wrong.replace({ ...(read as typeof resource), version: 2 }, 1)
     }
     {
@@ -774,7 +774,7 @@ describe('secrets in the store', () => {
         )
         .run(from, to, name)
     }
-    // The one server is given what was sealed for the other.
+    // This gives one server the value that was sealed for the other.
     touch('resource', server, sealedOf(server), sealedOf(other))
     await expect.poll(() => reasonOf(server)).toBe('SecretUnreadable')
     await expect.poll(async () => (await statusOf(server)).replicas).toEqual([])

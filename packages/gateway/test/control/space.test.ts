@@ -7,10 +7,10 @@ import { sampleResource } from '../contracts/samples.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import { TestGateway, type Exchange } from '../fixtures/gateway.ts'
 
-/** Roles of which a key takes some kilobytes. */
+/** A key takes some kilobytes of these roles. */
 const keyRoles = Array.from({ length: 10 }, (_, index) => `role${index}`.padEnd(250, 'x'))
 
-/** An adapter keeps the roles of its owner, so only callers of other paths have the long ones. */
+/** An adapter keeps the roles of its owner, so only callers on other paths have the long roles. */
 function rolesOf(id: string, path: string): string {
   if (id === 'root') return 'mcp.admin'
   return path.startsWith('/adapters') ? 'engineer' : keyRoles.join(',')
@@ -81,7 +81,7 @@ describe('bytes that are stored', () => {
     })
     expect((await as('bob', 'DELETE', `/adapters/${third.name}`)).status).toBe(204)
     expect((await as('cyd', 'POST', '/adapters', adapter(5000))).status).toBe(201)
-    // Administrators may go beyond.
+    // Administrators may exceed the limit.
     expect((await as('root', 'POST', '/adapters', adapter(9000))).status).toBe(201)
   })
 
@@ -139,7 +139,7 @@ test('bytes of an accepted offer count for its new owner', async () => {
   expect((await take()).status).toBe(200)
 })
 
-/** Makes adapters of the development caller, whose list takes more than one page. */
+/** Makes adapters of the development caller. Their list takes more than one page. */
 async function makeLarge(gateway: TestGateway): Promise<string[]> {
   const headers = { 'content-type': 'application/json' }
   const made: string[] = []

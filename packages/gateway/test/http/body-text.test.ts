@@ -17,7 +17,7 @@ afterAll(() => opened[Symbol.asyncDispose]())
 const json = 'application/json'
 const call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_note"}}'
 
-/** The call with these bytes, in hexadecimal digits, at the end of the tool's name. */
+/** Gives the call with these bytes, in hexadecimal digits, at the end of the tool's name. */
 const named = (bytes: string): Buffer => {
   const at = call.indexOf('"}}')
   return Buffer.concat([
@@ -73,7 +73,10 @@ const records = (requestId: string): Record<string, unknown>[] =>
 
 let tags = 0
 
-/** The answer, once nothing of the request has reached a server or the audit log as a call. */
+/**
+ * Gives the answer, and checks that no part of the request reached a server or the audit log as a
+ * call.
+ */
 async function refused(where: string, sending: Sending): Promise<unknown> {
   const tag = `text-${(tags += 1)}`
   const path = where === '/mcp' ? where : `/adapters/${adapter}/mcp?tag=${tag}`

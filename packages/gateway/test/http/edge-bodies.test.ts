@@ -84,7 +84,7 @@ describe.skipIf(!hasPython)(`a server that reads no body of a GET${note}`, () =>
       expect(raw.text).toMatch(/\r\nconnection: close\r\n/i)
       if (method !== 'HEAD') expect(raw.text).toContain('"code":"invalid_request"')
       expect(raw.closed).toBe(true)
-      // A whole request of its own shows that nothing waits on a connection to the server.
+      // A whole request shows that nothing waits on a connection to the server.
       expect((await gateway.mcp(adapter, '', { method: 'GET' })).status).toBe(200)
       expect(noted.map((request) => request.method)).toEqual(['GET'])
     },

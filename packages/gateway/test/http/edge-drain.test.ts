@@ -10,10 +10,10 @@ const open = async (drainSeconds: number, drainDelaySeconds = 0): Promise<string
 }
 afterEach(() => gateway[Symbol.asyncDispose]())
 
-/** Longer than a test may take, so that a test that ends has not waited for it. */
+/** It exceeds the time limit of a test, so a test that ends has not waited for it. */
 const ageSeconds = 3600
 
-/** Until the gateway takes no more connections, which is when it drains. */
+/** Waits until the gateway drains, and so takes no more connections. */
 async function untilDraining(): Promise<void> {
   using fresh = gateway.connect()
   await expect.poll(() => fresh.closed).toBe(true)
@@ -31,7 +31,7 @@ function refusesConnections(): Promise<boolean> {
   })
 }
 
-/** Until a server that pours can write no more. */
+/** Waits until a server that pours can write no more. */
 async function untilStuck(tag: string): Promise<void> {
   let before = 0
   const isStuck = (): boolean => {
@@ -53,7 +53,8 @@ describe('a gateway that is told to stop', () => {
     )
     using idle = gateway.connect()
     idle.socket.write('GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n')
-    // Its second request arrives when draining has begun: the first bytes keep it from being idle.
+    // The second request of this connection arrives during the drain. The first bytes keep the
+    // connection from being idle.
     using late = gateway.connect()
     late.socket.write(
       `POST /adapters/${adapter}/mcp?do=echo&tag=late HTTP/1.1\r\nhost: localhost\r\n`,
@@ -85,14 +86,14 @@ describe('a gateway that is told to stop', () => {
       await gateway.start(`${pour('full')}&type=text/event-stream`, { method: 'GET' }),
       await gateway.start(pour('download'), { method: 'GET' }),
     ]
-    // Read by nobody until the buffers are full, so that their end cannot be written at once.
+    // Nobody reads these until the buffers are full, so the gateway cannot write their end at once.
     for (const tag of ['full', 'download']) await untilStuck(tag)
     const disposed = gateway[Symbol.asyncDispose]()
     await untilDraining()
     const answers = await Promise.all([...streams, full, download].map(readAnswer))
     for (const { status, whole } of answers) expect([status, whole]).toEqual([200, true])
     expect(answers.at(-2)?.body.length).toBeLessThan(50 * 1024 * 1024)
-    // What is no event stream would not be whole.
+    // Any answer other than an event stream must be whole.
     expect(answers.at(-1)?.body.length).toBe(50 * 1024 * 1024)
     await disposed
   })
@@ -106,7 +107,7 @@ describe('a gateway that is told to stop', () => {
     kept.socket.write(call)
     await expect.poll(() => kept.text).toMatch(/^HTTP\/1\.1 200 /)
     expect(kept.text).not.toMatch(/connection: close/i)
-    // Its answer is yet to begin.
+    // The answer of this one has not begun.
     using waiting = gateway.connect()
     waiting.socket.write(
       `POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\n` +
@@ -126,7 +127,7 @@ describe('a gateway that is told to stop', () => {
     expect(kept.text.match(/HTTP\/1\.1 200 /g)).toHaveLength(2)
     expect(fresh.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close/i)
     expect(waiting.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close[\s\S]*\{"late":true\}/i)
-    // Streams end when who comes again comes to another.
+    // Streams end so that clients come back to another gateway.
     expect((await ended).whole).toBe(true)
     await disposed
   })
@@ -134,7 +135,7 @@ describe('a gateway that is told to stop', () => {
   test('a stopping gateway answers the first request of a connection just opened', async () => {
     const adapter = await open(ageSeconds)
     using opened = gateway.connect()
-    // When this is answered, the gateway has accepted the connection.
+    // Once the gateway answers this, it has accepted the connection.
     await gateway.send('/healthz', { method: 'GET' })
     const disposed = gateway[Symbol.asyncDispose]()
     await expect.poll(refusesConnections).toBe(true)
@@ -224,7 +225,7 @@ describe('a gateway that is told to stop', () => {
         resolve,
       ),
     )
-    // By when this is answered, the gateway has read what came before it.
+    // Once the gateway answers this, it has read the bytes before.
     await gateway.send('/healthz', { method: 'GET' })
     expect(waiting.text).toBe('')
 

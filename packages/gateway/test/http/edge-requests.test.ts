@@ -404,7 +404,7 @@ describe('targets that are whole addresses', () => {
     const { text } = await ask(target, `x-request-id: ${id}\r\n`)
     expect(text).toMatch(/^HTTP\/1\.1 400 [\s\S]*"code":"invalid_request"/)
     const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === id)
-    // The parser refuses an empty host itself.
+    // The parser itself refuses an empty host.
     if (target !== 'http:///adapters')
       await expect.poll(lines).toMatchObject([{ path: '/adapters', status: 400 }])
     expect(JSON.stringify(gateway.log)).not.toContain('hunter2')
@@ -421,7 +421,7 @@ describe('targets that are whole addresses', () => {
 })
 
 describe('slow requests', () => {
-  /** Waits for little time: others would meet its limits when the machine pauses. */
+  /** A gateway with short limits. Other tests would meet these limits when the machine pauses. */
   let hurried: TestGateway
   let name: string
   beforeAll(async () => {

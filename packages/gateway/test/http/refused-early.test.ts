@@ -33,7 +33,7 @@ const shared = {
   requiredRoles: ['team'],
 }
 
-/** The answer to a request whose body is announced and never sent. */
+/** Gives the answer to a request that announces a body and never sends it. */
 function announce(
   method: string,
   path: string,

@@ -17,13 +17,13 @@ afterEach(() => {
   for (const undo of afterwards.splice(0)) undo()
 })
 
-/** The most memory that the gateway has had, in megabytes. */
+/** Gives the peak memory of the gateway, in megabytes. */
 function peak(): number {
   const status = readFileSync(`/proc/${gateway.pid}/status`, 'utf8')
   return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024
 }
 
-/** Sends a body whose every byte is a chunk of its own. Resolves with the head of the answer. */
+/** Sends a body in chunks of one byte. Resolves with the head of the answer. */
 async function sendBytes(path: string, count: number): Promise<string> {
   const { hostname, port } = new URL(gateway.origin)
   const socket = connect(Number(port), hostname)
@@ -49,13 +49,13 @@ describe.skipIf(process.platform !== 'linux')('a body of a million chunks of one
       const before = peak()
 
       expect(await sendBytes(path, 1_000_000)).toBe('HTTP/1.1 400')
-      // Without joining them it takes 350 MB.
+      // Without joining the chunks it takes 350 MB.
       expect(peak() - before).toBeLessThan(100)
     },
   )
 })
 
-/** A server whose first answer is a head and 200 chunks of one byte, and never ends. */
+/** A server whose first answer has a head and 200 chunks of one byte, and never ends. */
 async function serveBytes(): Promise<Server> {
   let asked = 0
   const server = createServer((socket) => {
@@ -77,7 +77,7 @@ async function serveBytes(): Promise<Server> {
 
 test('an answer to initialize in single bytes passes before it is whole', async () => {
   const { port } = (await serveBytes()).address() as AddressInfo
-  // A test that is repeated needs a name that the gateway does not know yet.
+  // A repeated test needs a name that the gateway does not know yet.
   const name = `bytes-${randomUUID().slice(0, 8)}`
   await gateway.api('POST', '/adapters', { name, endpoint: `http://127.0.0.1:${port}/mcp` })
 

@@ -28,7 +28,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 /**
- * What processes that try at the same moment are told. They live until the last of them is done.
+ * Gives the outcomes of processes that try at the same moment. They live until the last is done.
  */
 async function tryAtOnce(count: number): Promise<string[]> {
   const at = Date.now() + 400

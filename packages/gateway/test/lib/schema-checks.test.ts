@@ -53,7 +53,7 @@ describe('a value that is checked', () => {
   test('a quick check runs at once, and one that could be slow in another thread', () => {
     const small = checks.schema({ type: 'object', properties: { a: { type: 'string' } } }, 'me')
     expect(small.mistakes('{"a":1}')).toHaveLength(1)
-    // Each of so many places breaks each of so many rules.
+    // Each of these places breaks each of these rules.
     const rules = checks.schema(
       { items: { allOf: Array.from({ length: 200 }, () => ({ type: 'null' })) } },
       'me',
@@ -80,7 +80,7 @@ describe('a value that is checked', () => {
       now = round * 60_000
       expect(await codesOf(compiled)).toEqual(['schema_too_slow'])
 
-      // One thread checks values in turn, so that a second try would end after the other value.
+      // One thread checks values in turn, so a second try would end after the other value.
       const ended: string[] = []
       const checked = Promise.resolve(other.mistakes('"b"')).then(() => ended.push('other'))
       expect(await codesOf(compiled)).toEqual(['schema_too_slow'])

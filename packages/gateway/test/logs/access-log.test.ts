@@ -4,7 +4,9 @@ import { TestGateway } from '../fixtures/gateway.ts'
 let gateway: TestGateway
 afterEach(() => gateway[Symbol.asyncDispose]())
 
-/** The log's lines of one request to each plane that succeeds, and of one to a dead server. */
+/**
+ * Gives the log lines of one successful request to each plane, and of one request to a dead server.
+ */
 async function linesOf(accessLog: boolean): Promise<{ path: unknown; status: unknown }[]> {
   gateway = await TestGateway.open({ edge: { accessLog } })
   const adapter = await gateway.register()

@@ -43,7 +43,7 @@ function journalOf(sink: AuditSink, capacity = 10_000): Journal {
   return journal
 }
 
-/** Appends so many records in a process of their own, as it were. */
+/** Appends records as a separate process would. */
 async function write(
   path: string,
   count: number,
@@ -64,7 +64,7 @@ async function write(
       requestId: `r${index}`,
       client: '127.0.0.1',
     })
-    // Batches of their own, so that files fill in steps.
+    // Separate batches fill files in steps.
     if (index % 10 === 9) await new Promise((resolve) => setImmediate(resolve))
   }
   journal.add({ type: 'stop' })
@@ -187,7 +187,7 @@ describe('a log in a file', () => {
         return journal.lost
       })
       .toBeGreaterThan(100)
-    // What a try leaves for a moment is taken back.
+    // The writer takes back the partial write of a failed try.
     await expect.poll(async () => (await verifyLog(file)).faults).toEqual([])
 
     rmSync(filler)
@@ -348,7 +348,7 @@ describe('a log to a collector (OTLP)', () => {
       'WARN',
     ])
     expect([requests[0]?.url, requests[0]?.headers['x-key']]).toEqual(['/v1/logs', 'secret'])
-    // The copy of a collector is a chain as a file is.
+    // The copy at a collector is a chain like the file.
     const file = newFile()
     writeFileSync(file, taken.map(({ body }) => `${body.stringValue}\n`).join(''))
     expect((await verifyLog(file)).faults).toEqual([])

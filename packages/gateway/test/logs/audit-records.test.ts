@@ -29,7 +29,7 @@ interface AuditRecord {
 
 let count = 0
 
-/** A gateway with a log, and what it says of a request. */
+/** A gateway with a log, and its records of a request. */
 class AuditedGateway implements AsyncDisposable {
   readonly gateway: TestGateway
   readonly file: string
@@ -56,7 +56,7 @@ class AuditedGateway implements AsyncDisposable {
       .map((line) => JSON.parse(line) as AuditRecord)
   }
 
-  /** Sends a request and gives what was recorded of it. */
+  /** Sends a request and gives its records. */
   async recorded(
     send: (headers: Record<string, string>) => Promise<unknown>,
     wanted = 1,
@@ -68,7 +68,7 @@ class AuditedGateway implements AsyncDisposable {
     return own()
   }
 
-  /** That nothing was recorded of it: what comes after it is there. */
+  /** Checks that a request left no record: the record of a later request is there. */
   async unrecorded(send: (headers: Record<string, string>) => Promise<unknown>): Promise<void> {
     const id = `request-${(count += 1)}`
     await send({ 'x-request-id': id })
@@ -91,7 +91,7 @@ class AuditedGateway implements AsyncDisposable {
     })
   }
 
-  /** An API key, as requests show it. */
+  /** Gives the header of an API key. */
   async credentials(): Promise<{ authorization: string }> {
     const { body } = await this.api('POST', '/api-keys', {}, { name: 'of the test' })
     return { authorization: `Bearer ${(JSON.parse(body.toString()) as { key: string }).key}` }
@@ -131,7 +131,7 @@ describe('the control plane', () => {
       digest: sha256(body),
     })
     const { uid } = created?.resource ?? {}
-    // By a digest of what is otherwise known, a short secret could be guessed.
+    // A digest over known fields would let a reader guess a short secret.
     const secrets = { environmentVariables: { TOKEN: secret } }
     for (const given of [secrets, { credential: { header: 'X-Key', value: secret } }]) {
       const [record] = await audited.recorded((headers) =>
@@ -194,7 +194,7 @@ describe('the control plane', () => {
     for (const name of names) {
       await expect.poll(() => logged(name)).toHaveLength(1)
       const { status } = await gateway.send(`/adapters/${name}`, { method: 'GET' })
-      // Whatever it came to: what there is has its record.
+      // Each adapter that exists has its record, whatever the answer was.
       if (status === 200)
         await expect
           .poll(() => told(name))
@@ -437,7 +437,7 @@ describe('the data plane', () => {
     await using audited = await AuditedGateway.open('all', { trustedProxies: ['127.0.0.1/32'] })
     const { gateway } = audited
     const name = await gateway.register()
-    // Development identity does not believe proxies; an API key counts behind them too.
+    // Development identity does not believe proxies. An API key counts behind proxies too.
     const from = { 'x-forwarded-for': '203.0.113.7' }
     const forwarded = { ...from, ...(await audited.credentials()) }
     const create = (headers: Record<string, string>) =>
@@ -469,7 +469,7 @@ describe('the data plane', () => {
     expect(await untrusted.recorded(remove)).toMatchObject([{ client: '127.0.0.1' }])
   })
 
-  /** Opens a stream and gives its records while it is open; then the client leaves. */
+  /** Opens a stream, gives its records while it is open, and then leaves. */
   async function whileOpen(
     audited: AuditedGateway,
     path: string,
@@ -479,7 +479,7 @@ describe('the data plane', () => {
     try {
       return await audited.recorded(async (headers) => {
         const given = { ...sending, headers: { ...headers, ...sending?.headers } }
-        // Followed logs answer at the first line, which may be far away.
+        // A followed log answers at its first line, which may take long.
         const answer = audited.gateway.start(path, given, gone.signal)
         answer.then((open) => open.on('error', () => undefined).resume()).catch(() => undefined)
       })

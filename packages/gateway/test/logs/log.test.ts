@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 const module = new URL('../../dist/telemetry/log.js', import.meta.url).href
 const nasty = 'a\nb\r\u0085c\u2028d\u001b[31me\u009b31mf\u202eg\u0000h'
 
-/** What a process writes that logs texts of others in every place where there are such. */
+/** Gives the log of a process that logs hostile texts in every place of a line. */
 function written(format: string): string {
   const program = `
     import { createLog } from ${JSON.stringify(module)}
@@ -26,7 +26,7 @@ test.each(['json', 'pretty'])(
     const lines = text.split('\n')
     expect(lines).toHaveLength(3)
     expect(lines[2]).toBe('')
-    // Nor for readers to whom other characters end lines.
+    // Other characters that end lines for some readers do not occur either.
     for (const line of lines) expect(line).not.toMatch(/[\p{Cc}\u2028\u2029\u202a-\u202e]/u)
     expect(lines[0]).toContain(String.raw`a\nb\r\u0085c\u2028d\u001b[31me\u009b31mf\u202eg\u0000h`)
   },

@@ -19,7 +19,7 @@ type Behaviour = (request: IncomingMessage, response: ServerResponse, body: stri
 let gateway: TestGateway
 let server: Server
 let origin = ''
-/** What servers elsewhere have got, by path. */
+/** Requests to servers elsewhere, by path. */
 const seen: {
   readonly method: string
   readonly url: string
@@ -61,7 +61,7 @@ const json = { 'content-type': 'application/json', accept: 'application/json, te
 const ping = JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'ping' })
 
 let count = 0
-/** An address of its own for a server that behaves so. */
+/** Gives an address of its own to a server with this behaviour. */
 function address(behaviour: Behaviour, query = ''): string {
   const path = `/deep/${(count += 1)}`
   behaviours.set(path, behaviour)
@@ -73,7 +73,7 @@ const answers =
   (_request, response) =>
     void response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text)
 
-/** A legacy server with sessions, and an open stream on GET that says one thing. */
+/** A legacy server with sessions. Its GET stream sends one event and stays open. */
 const stateful: Behaviour = (request, response, body) => {
   if (request.method === 'GET') {
     response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: first\n\n')
@@ -91,7 +91,7 @@ const stateful: Behaviour = (request, response, body) => {
     .end(JSON.stringify({ jsonrpc: '2.0', id, result }))
 }
 
-/** The same server behind something that compresses unless it is asked for `identity`. */
+/** The same server behind a proxy that compresses unless the request asks for `identity`. */
 const gzipping =
   (behaviour: Behaviour): Behaviour =>
   (request, response, body) => {
@@ -173,7 +173,7 @@ const open = async (name: string): Promise<{ 'mcp-session-id': string }> => {
   return { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
 }
 
-/** The status and code of a request that is refused. */
+/** Gives the status and code of a refused request. */
 async function refusal(answered: Promise<Exchange>): Promise<unknown[]> {
   const { status, body } = await answered
   const { error } = JSON.parse(body.toString()) as {
@@ -338,9 +338,7 @@ describe('an adapter by endpoint (B27)', () => {
   })
 })
 
-/**
- * Development identity does not believe what a gateway forwards, so the adapter shows an API key.
- */
+/** Development identity does not believe a forwarding gateway, so the adapter shows an API key. */
 async function gatewayCredential(): Promise<{ header: string; value: string }> {
   const { body } = await call('POST', '/api-keys', { name: 'of an adapter' })
   return { header: 'Authorization', value: `Bearer ${(body as { key: string }).key}` }
@@ -473,7 +471,7 @@ describe('a server elsewhere', () => {
     await asking
     client.abort()
     await gone
-    // By when this is answered, the gateway has heard of the end before it.
+    // Once the gateway answers this, it has seen the end before.
     await gateway.send('/healthz', { method: 'GET' })
     release()
     await expect

@@ -111,7 +111,7 @@ test.each(
     expect(answer.status).toBe(413)
     const { id, detail } = JSON.parse(answer.body.toString()) as Record<string, unknown>
     expect(answer.body.toString()).toContain('more than 100000 objects, arrays and members')
-    // Its id was not read.
+    // The gateway did not read its id.
     if (detail === undefined) expect(id).toBeNull()
     expect(gateway.events(tag)).toEqual([])
   },

@@ -15,10 +15,10 @@ const principal = { id: 'ada', issuer: 'development', name: 'ada', roles: [] }
 const sealer = createSessionSealer({ keys: [key], maxAgeMs: 3_600_000, now })
 const peer = new Hop({ keys: [key], self: 'one', peers: [], now })
 
-/** The process `three`, and the requests that it got. */
+/** The process `three`, and its requests. */
 let third: Server
 let reached: string[] = []
-/** It takes requests and closes their connections. */
+/** If true, it takes requests and closes their connections. */
 let breaksOff = false
 /** The process `two`. */
 let gateway: TestGateway
@@ -45,14 +45,14 @@ afterAll(async () => {
   await new Promise((resolve) => third.close(resolve))
 })
 
-/** The incarnation of the adapter, which the audit log tells. */
+/** Gives the incarnation of the adapter, from the audit log. */
 async function uidOfAdapter(): Promise<string> {
   const records = (): string => readFileSync(join(gateway.dataDir, 'audit.log'), 'utf8')
   await expect.poll(records).toContain(adapter)
   return new RegExp(`"name":"${adapter}","uid":"([^"]+)"`).exec(records())?.[1] ?? ''
 }
 
-/** A request in a session of which a process keeps the state, from a client or from a peer. */
+/** Sends a request of a session whose state one process keeps, as a client or as a peer. */
 async function inSessionOf(
   owner: string,
   at: 'router' | 'adapter',

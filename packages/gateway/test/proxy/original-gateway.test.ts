@@ -60,7 +60,7 @@ describe('The next major of the original, as an adapter', () => {
       ),
     )
     const transport = new HttpV1(address(await adapter()))
-    // Its optional members are declared otherwise than those of the interface.
+    // Its optional members have another type than those of the interface.
     await client.connect(transport as Parameters<typeof client.connect>[0])
     expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(['add', 'change'])
     const sum = await client.callTool({ name: 'add', arguments: { a: 40, b: 2 } })
@@ -191,7 +191,7 @@ test('a page of the public address may call behind a proxy that sends another Ho
   const { headers, body } = modernRequest('tools/list', {})
   const from = async (origin: string) =>
     (await behind.send('/mcp', { headers: { ...headers, origin, host: 'localhost' }, body })).status
-  // Let in as a page, and asked for a token then.
+  // The gateway accepts the page's origin, and then asks for a token.
   expect(await from('https://gw.example')).toBe(401)
   expect(await from('https://portal.example')).toBe(401)
   expect(await from('https://other.example')).toBe(403)

@@ -106,7 +106,7 @@ describe('event streams', () => {
     const go = (said: object | string): Promise<unknown> =>
       gateway.mcp(adapter, `do=go&of=${tag}`, { body: JSON.stringify(said) })
     const arrivals = silent.setEncoding('utf8')[Symbol.asyncIterator]()
-    // What comes next is not said before this one has arrived.
+    // The server sends the next event only after this one has arrived.
     for (const event of ['data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n']) {
       await go(event)
       expect(await arrivals.next()).toEqual({ value: event, done: false })
@@ -127,9 +127,9 @@ describe('a slow reader', () => {
       join(import.meta.dirname, '../fixtures/scripted-server.js'),
       join(folder, 'events'),
     ]
-    // A process of its own, so that its memory is its own.
+    // A process of its own has its own memory.
     await using alone = await GatewayProcess.start({
-      // Its server writes into a folder of this test.
+      // Its server writes to a folder of this test.
       config: { runtime: { images: { scripted: { command } }, sandbox: 'none' } },
     })
     await alone.api('POST', '/adapters', {
@@ -148,7 +148,7 @@ describe('a slow reader', () => {
     }
     const megabytesOf = (): number =>
       Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${alone.pid}/status`, 'utf8'))?.[1]) / 1024
-    // Its buffers and code are there after the first.
+    // After the first answer its buffers and compiled code exist.
     await (await pour(50)).arrayBuffer()
     const before = megabytesOf()
     const reader = (await pour(megabytes)).body?.getReader()
@@ -161,7 +161,7 @@ describe('a slow reader', () => {
     const poured = Number(
       /.*"poured":(\d+)/s.exec(readFileSync(join(folder, 'events'), 'utf8'))?.[1],
     )
-    // What the sockets on the way hold.
+    // The sockets on the way hold this much.
     expect(poured).toBeLessThan(30 * 1024 * 1024)
     expect(most - before).toBeLessThan(20)
     for (;;) {
@@ -177,11 +177,11 @@ describe('headers', () => {
   test('headers of the hop and of the client’s identity end here (C19, C24)', async () => {
     const tag = newTag()
     const caller = { 'X-Dev-UserId': 'zo\u00c3\u00ab, "x"', 'X-Dev-Roles': 'mcp.admin, a b' }
-    // Development identity refuses requests of proxies; an API key acts for its maker behind them
-    // too.
+    // Development identity refuses requests of proxies. An API key acts for its maker behind
+    // proxies too.
     const made = await gateway.send('/api-keys', {
       headers: { ...caller, 'content-type': 'application/json' },
-      // Node writes the header as UTF-8 too when the body is text.
+      // Node also writes the header as UTF-8 if the body is text.
       body: Buffer.from(JSON.stringify({ name: 'zoë, "x"', roles: ['mcp.admin', 'a b'] })),
     })
     const { key } = JSON.parse(made.body.toString()) as { key: string }

@@ -4,17 +4,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readAnswer, TestGateway, type RawConnection } from '../fixtures/gateway.ts'
 
 let gateway: TestGateway
-/** Waits for little time. */
+/** A gateway with short limits. */
 let impatient: TestGateway
 let adapter: string
 let tags = 0
 const newTag = (): string => `t${(tags += 1)}`
 const base64 = (text: string): string => Buffer.from(text, 'latin1').toString('base64')
-/** The body by which the scripted server answers with these bytes. */
+/** Gives the body that makes the scripted server answer with these bytes. */
 const rawBody = (text: string): string => JSON.stringify(base64(text))
 const codeOf = ({ body }: { body: Buffer }): unknown =>
   (JSON.parse(body.toString()) as { error?: { data?: { code?: string } } }).error?.data?.code
-/** Makes one replica refuse connections while the runtime takes it for ready. */
+/** Makes one replica refuse connections while the runtime calls it ready. */
 const makeRefuse = async (name: string, more = '', headers = {}): Promise<void> => {
   const tag = newTag()
   expect((await gateway.mcp(name, `do=refuse&tag=${tag}${more}`, { headers })).status).toBe(200)
@@ -22,26 +22,26 @@ const makeRefuse = async (name: string, more = '', headers = {}): Promise<void> 
 }
 
 /**
- * The server has closed its side of a connection, so that the gateway knows of it before anything
- * that it is sent from now on.
+ * Waits until the server has closed its side of a connection. The gateway then knows of the end
+ * before it sends again.
  */
 const untilEnded = (tag: string): Promise<void> =>
   expect.poll(() => gateway.events(tag).some(({ ended }) => ended), { interval: 1 }).toBe(true)
 
 /**
- * Sends the head of a request, and what there is of its body once the gateway wants it; both have
- * arrived then.
+ * Sends the head of a request, and the body once the gateway wants it. Resolves when both have
+ * arrived.
  */
 const beginRequest = async (raw: RawConnection, head: string, body: string): Promise<void> => {
   raw.socket.write(`${head}\r\nhost: localhost\r\nexpect: 100-continue\r\n\r\n`)
   await expect.poll(() => raw.text).toContain('100 Continue')
   raw.socket.write(body)
-  // By when this is answered, the gateway has read what came before it.
+  // Once the gateway answers this, it has read the bytes before.
   await gateway.send('/healthz', { method: 'GET' })
 }
 
 beforeAll(async () => {
-  // No test can wait out such a start.
+  // No test can wait for such a start.
   gateway = await TestGateway.open({ proxy: { coldStartSeconds: 3600 } })
   impatient = await TestGateway.open({ proxy: { answerTimeoutSeconds: 3, coldStartSeconds: 1.5 } })
   adapter = await gateway.register()
@@ -69,7 +69,7 @@ describe('a client that goes away', () => {
     await expect.poll(() => gateway.events(tag).some((event) => event.method === method)).toBe(true)
     if (!does.startsWith('late')) await answer
 
-    // None of these servers ever ends its answer while the test runs.
+    // None of these servers ends its answer during the test.
     client.abort()
     await expect
       .poll(() => gateway.events(tag).find(({ closed }) => closed !== undefined)?.closed)
@@ -196,7 +196,7 @@ describe('a server that cannot be reached', () => {
   })
 
   test('a replica that starts too slowly is 503 with Retry-After', async () => {
-    // It never listens while the test runs.
+    // It never listens during the test.
     const name = await impatient.register(
       { environmentVariables: { LISTEN_AFTER_MS: '3600000' } },
       false,
@@ -299,7 +299,7 @@ describe('a server that fails', () => {
     await untilEnded(tag)
     using broken = gateway.connect()
     broken.socket.write(request('held', answer))
-    // Libuv, and so this client, takes a reset that comes together with bytes for an orderly end.
+    // If a reset comes together with bytes, libuv (and so this client) reports an orderly end.
     await expect.poll(() => broken.text).toContain('data: 1\n\n')
     await gateway.mcp(adapter, `do=go&of=${tag}`)
     await expect.poll(() => broken.closed).toBe(true)
@@ -355,7 +355,7 @@ describe('a server that fails', () => {
         body: rawBody('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}'),
       })
       expect(answer).toMatchObject({ status: 200, whole: true })
-      // What is sent before it has closed may get no answer from anybody.
+      // A request before the close may get no answer.
       await untilEnded(tag)
     }
   })

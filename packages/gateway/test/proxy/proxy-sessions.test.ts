@@ -7,7 +7,7 @@ let tags = 0
 const newTag = (): string => `s${(tags += 1)}`
 
 beforeAll(async () => {
-  // No test can wait for a replica that is not there.
+  // No test can wait for a replica that does not exist.
   gateway = await TestGateway.open({ proxy: { coldStartSeconds: 3600 } })
   adapter = await gateway.register({ requiredRoles: ['user'] })
 })
@@ -31,7 +31,7 @@ const initialize = async (
   expect(sealed).toHaveLength(1)
   return sealed[0] as string
 }
-/** All of an answer that a client can tell apart, without what is of this one request. */
+/** The parts of an answer that a client can tell apart, without those of this one request. */
 const seen = ({ status, headers, body }: Exchange): unknown => {
   const { date: _date, 'x-request-id': id, 'content-length': _length, ...others } = headers
   return { status, headers: others, body: body.toString().replaceAll(id as string, '') }
@@ -218,7 +218,7 @@ describe('sessions and replicas', () => {
       headers: { 'mcp-session-id': sealed },
     })
     expect([young.status, young.body.toString()]).toEqual([400, '{"from":"server"}'])
-    // The instance after this one starts seconds later: issue times have whole seconds.
+    // The next instance starts seconds later, because issue times have whole seconds.
     const { now } = Date
     vi.spyOn(Date, 'now').mockImplementation(() => now() + 3000)
     await gateway.mcp(name, 'do=exit')

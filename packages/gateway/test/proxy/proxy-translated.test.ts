@@ -23,7 +23,7 @@ describe('a legacy client of a modern server', () => {
     ['parameters that are no JSON', initialize.replace('{"name":"c"', '{"name":c')],
   ])('a legacy client of a modern server learns that its initialize is %s', async (_what, body) => {
     const adapter = await modernServer('malformed')
-    // What the server speaks is known from a first session.
+    // A first session tells the gateway the era of the server.
     expect((await gateway.mcp(adapter, '', { headers, body: initialize })).status).toBe(200)
     const answer = await gateway.mcp(adapter, '', { headers, body })
     expect([answer.status, answer.body.toString()]).toEqual([
@@ -74,7 +74,8 @@ test('an initialize that the server rightly refuses turns on no translation', as
     return method === 'POST' ? /"method":"([^"]+)"/.exec(text)?.[1] : method
   })
   expect(asked.filter((what) => what === 'server/discover')).toHaveLength(1)
-  // The three refusals, the own one of the gateway, and the good one: no client is sent twice.
+  // Three refusals, one question of the gateway, and one success: the gateway sends no client
+  // twice.
   expect(asked.filter((what) => what === 'initialize')).toHaveLength(5)
   expect(asked.filter((what) => what === 'DELETE')).toHaveLength(1)
 })
@@ -154,7 +155,8 @@ describe('an initialize that is answered without a session', () => {
     const first = await gateway.mcp(adapter, '', { headers, body: initialize })
     expect(first.body.toString()).toContain('"name":"modern"')
     expect(first.headers).toHaveProperty('mcp-session-id')
-    // The client's own, what the gateway asks in one round trip, and the translated session.
+    // The client's own request, the gateway's two questions in one round trip, and the translated
+    // session.
     expect(asked().toSorted((a = '', b = '') => a.localeCompare(b))).toEqual([
       'initialize',
       'initialize',
@@ -184,7 +186,7 @@ describe('an initialize that is answered without a session', () => {
       expect(opened.body.toString()).toContain('"name":"legacy"')
       expect(opened.headers).not.toHaveProperty('mcp-session-id')
     }
-    // The first client, the three questions of the gateway, and the second client.
+    // The first client, three questions of the gateway, and the second client.
     expect(gateway.events(tag).filter(({ method }) => method === 'POST')).toHaveLength(5)
   })
 

@@ -17,9 +17,9 @@ const secretFile = join(mkdtempSync(join(tmpdir(), 'mcpgw-credential-')), 'key')
 let gateway: TestGateway
 let service: Server
 let serviceOrigin = ''
-/** The same service by another name, which makes it another origin. */
+/** The same service under another name, and so another origin. */
 const elsewhere = (): string => serviceOrigin.replace('127.0.0.1', 'localhost')
-/** What the service of tools got, by path. */
+/** Requests to the service of tools, by path. */
 const called: IncomingMessage[] = []
 
 beforeAll(async () => {
@@ -75,7 +75,7 @@ async function sent(
   }
 }
 
-/** The headers that the server of an adapter gets. */
+/** Gives the headers that reach the server of an adapter. */
 async function received(
   adapter: string,
   headers: Readonly<Record<string, string | readonly string[]>> = {},
@@ -273,13 +273,13 @@ describe('a credential', () => {
         await gateway.mcp(name, '', modernRequest('tools/call', { name: 'x', arguments: {} }))
       ).body.toString()
     expect(await take()).toBe(204)
-    // A legacy message does not make the gateway ask which era the server speaks.
+    // A legacy message does not make the gateway ask for the server's era.
     await expect.poll(async () => (await gateway.mcp(name, '')).status).toBe(503)
     expect(await call()).toContain('"code":"secret_unreadable"')
     expect(await give()).toBe(201)
     await expect.poll(call).toContain('done')
 
-    // The era is known now, so that the call fails in the translation.
+    // The gateway knows the era now, so the call fails in the translation.
     expect(await take()).toBe(204)
     await expect.poll(call).toContain('"code":"secret_unreadable"')
     expect(await give()).toBe(201)
@@ -745,7 +745,7 @@ describe('the examples for authors of servers', () => {
   })
 })
 
-/** What a program prints; while it runs, the gateway in this process serves it. */
+/** Gives the output of a program. The gateway in this process serves the program meanwhile. */
 async function output(program: string, args: readonly string[]): Promise<string> {
   const { execFile } = await import('node:child_process')
   return new Promise((resolve, reject) =>

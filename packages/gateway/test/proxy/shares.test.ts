@@ -13,9 +13,9 @@ let gateway: TestGateway
 let server: Server
 let origin = ''
 const behaviours = new Map<string, Behaviour>()
-/** What the server elsewhere has not answered, by path. */
+/** Open answers of the server elsewhere, by path. */
 const held = new Map<string, ServerResponse[]>()
-/** What a test has left open. */
+/** The connections that a test has left open. */
 const open: { destroy(): void }[] = []
 
 beforeAll(async () => {
@@ -48,7 +48,7 @@ afterEach(async () => {
   for (const each of open.splice(0)) each.destroy()
   for (const responses of held.values()) for (const response of responses) response.destroy()
   held.clear()
-  // Shares are given back when the gateway sees that a client has gone.
+  // The gateway frees shares when it sees that a client has gone.
   await sleep(100)
 })
 
@@ -63,7 +63,7 @@ const json = { 'content-type': 'application/json', accept: 'application/json, te
 const by = (caller: string): Record<string, string> => ({ ...json, 'x-dev-userid': caller })
 const ping = JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'ping' })
 
-/** A server whose answers come when `held` is ended, and whose streams stay open. */
+/** A server that answers when `held` ends, and whose streams stay open. */
 const slow: Behaviour = (request, response) => {
   const path = request.url ?? ''
   if (request.method === 'GET')
@@ -76,7 +76,7 @@ async function elsewhere(behaviour: Behaviour, more: object = {}): Promise<[stri
   return [await gateway.register({ ...remote, ...shared, endpoint, ...more }, false), path]
 }
 const remote = { imageName: undefined, imageVersion: undefined }
-/** Everybody of these tests may use it. */
+/** Every caller of these tests may use it. */
 const shared = { requiredRoles: ['mcp.dev'] }
 
 async function start(path: string, caller: string, method = 'POST', body?: string) {
@@ -89,7 +89,7 @@ async function start(path: string, caller: string, method = 'POST', body?: strin
   return answer
 }
 
-/** Begins a request and does not wait for its answer. */
+/** Begins a request and does not await its answer. */
 function leave(path: string, caller: string, body = ping): Promise<Exchange> {
   const leaving = new AbortController()
   open.push({ destroy: () => leaving.abort() })
@@ -100,7 +100,7 @@ function leave(path: string, caller: string, body = ping): Promise<Exchange> {
   return answered
 }
 
-/** The code of an error, as REST and MCP have it. */
+/** Gives the code of a REST or MCP error. */
 function codeOf({ status, body }: Exchange): string {
   const text = body.toString()
   if (status < 400) return String(status)
@@ -149,7 +149,7 @@ async function registerTool(endpoint: string, more: object = {}, at = gateway): 
   return name
 }
 
-/** How a call fails; undefined when it does not. */
+/** Gives the failure of a call; undefined if it succeeds. */
 async function failedCall(tool: string, caller: string, at = gateway) {
   const headers = { 'x-dev-userid': caller }
   const { message } = await modern(at, 'tools/call', { name: tool }, { headers })
@@ -178,7 +178,7 @@ describe('a tool elsewhere', () => {
     void call('bob')
     await sleep(200)
 
-    // After the second call of Eve comes the one of Bob, so that her third one still waits.
+    // Bob's call comes after Eve's second call, so her third one still waits.
     for (let ended = 0; ended < 2; ended += 1) {
       const [response] = held.get(path)?.splice(ended === 0 ? 0 : 1, 1) ?? []
       response?.writeHead(200, { 'content-type': 'application/json' }).end('{}')
@@ -316,7 +316,7 @@ describe('open requests', () => {
 
     expect((await start(at, 'ann', 'GET')).statusCode).toBe(200)
 
-    // A stream of events ends in order.
+    // An event stream ends in order.
     expect((await answer).whole).toBe(true)
     expect(streams.slice(1).every(({ destroyed }) => !destroyed)).toBe(true)
   })
@@ -479,7 +479,7 @@ function rawAt(origin: string, localAddress = '127.0.0.1', allowHalfOpen = false
   return raw
 }
 
-/** The answer to a request on a connection, or what is left of it. */
+/** Gives the answer to a request on a connection, or the rest of it. */
 async function greet(raw: RawConnection, text = greeting): Promise<string> {
   raw.text = ''
   raw.socket.write(text)
@@ -502,7 +502,7 @@ test('one address holds half of the connections, and another address gets in', a
   for (const raw of begun.slice(0, 2)) raw.socket.destroy()
   await sleep(50)
   expect(await greet(rawAt(small.origin))).toMatch(/^HTTP\/1\.1 200 /)
-  // The gateway would wait for the rest of its request when it ends.
+  // Otherwise a stopping gateway would wait for the rest of this request.
   begun[2]?.socket.destroy()
 })
 
@@ -543,8 +543,8 @@ describe('bytes of answers that the gateway holds', () => {
   const toolRules = [{ effect: 'allow', tools: '*' }]
   const piece = 'x'.repeat(256 * 1024)
   /**
-   * An event, a line or a body that never ends; of a caller whose name does not say so, a short
-   * one.
+   * Sends an event, a line or a body that never ends to callers named `endless`, and a short one to
+   * others.
    */
   const endless =
     (type: string, begin = ''): Behaviour =>

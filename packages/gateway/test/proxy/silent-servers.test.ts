@@ -3,7 +3,10 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from '../fixtures/gateway.ts'
 
-/** Seconds that the gateway waits for a handshake. The bridge knows the reason, and waits less. */
+/**
+ * Seconds that the gateway waits for a handshake. The bridge knows the reason, and waits a shorter
+ * time.
+ */
 const handshake = 4
 
 let gateway: TestGateway

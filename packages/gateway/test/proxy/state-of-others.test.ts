@@ -4,8 +4,8 @@ import { TestGateway, type Exchange } from '../fixtures/gateway.ts'
 import { messagesOf, modernRequest } from '../fixtures/mcp-requests.ts'
 
 /**
- * What the gateway and its bridges keep for one caller, tried by others who have good credentials
- * of their own.
+ * The state that the gateway and its bridges keep for one caller. Other callers with good
+ * credentials try to reach it.
  */
 
 const audience = 'mcp-gateway'
@@ -57,9 +57,7 @@ afterAll(async () => {
 
 type Transport = 'http' | 'stdio'
 
-/**
- * An adapter of the fixture for one era, by itself or behind a bridge, that all callers may use.
- */
+/** Registers a fixture of one era, directly or behind a bridge, that all callers may use. */
 async function register(
   era: 'legacy' | 'dual',
   transport: Transport,
@@ -79,13 +77,13 @@ async function register(
   return gateway.register({ ...program, requiredRoles: ['user'], ...more })
 }
 
-/** All of an answer that a client can tell apart. */
+/** The parts of an answer that a client can tell apart. */
 const seen = ({ status, headers, body }: Exchange): unknown => {
   const { date: _date, ...rest } = headers
   return { status, headers: rest, body: body.toString() }
 }
 
-/** With an id of the test's own, as those of the gateway differ. */
+/** Sends an id of the test, because ids of the gateway differ. */
 const send = (
   adapter: string,
   method: string,

@@ -58,7 +58,7 @@ const servers: Readonly<Record<string, Body>> = {
   'a modern server over stdio': stdio('modern'),
 }
 
-/** An adapter of a server of its own, with a word by which its notes are known. */
+/** Registers an adapter with a server of its own. A word marks the notes of that server. */
 async function serve(
   body: Body,
   toolRules: readonly ToolRule[],
@@ -163,7 +163,7 @@ const clients: Readonly<Record<string, (name: string) => Promise<Ask>>> = {
 const encoded = (text: string): string =>
   /^[\x21-\x7e]+$/.test(text) ? text : `=?base64?${Buffer.from(text).toString('base64')}?=`
 
-/** All pages. */
+/** Lists all pages. */
 async function list(ask: Ask, roles?: string): Promise<string[]> {
   const names: string[] = []
   let cursor: unknown
@@ -213,7 +213,7 @@ describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
     expect(await ask('tools/call', { name: 'delete_all', arguments: {} }, operator)).toMatchObject({
       result: { content: [{ text: 'did delete_all' }] },
     })
-    // A role that is taken away is gone with the next request.
+    // The next request without a role no longer has the role's rights.
     expect(await ask('tools/call', { name: 'delete_all', arguments: {} })).toMatchObject(
       unknown('delete_all'),
     )
@@ -278,7 +278,7 @@ describe('attempts to pass by the rules', () => {
           .filter((body) => body.includes('delete')),
     }
   }
-  /** For requests that never reach it. */
+  /** For requests that never reach the server. */
   let shared: Awaited<ReturnType<typeof ruled>>
   beforeAll(async () => {
     shared = await ruled()
@@ -370,7 +370,7 @@ describe('attempts to pass by the rules', () => {
   })
 
   test('a batch of names that takes too long to judge is refused and does not run', async () => {
-    // Each rule is cheap; the names of one message take too long together.
+    // Each rule is cheap. The names of one message take too long together.
     const slow = [{ effect: 'deny', tools: `*${'?a'.repeat(100)}b*` }, ...rules] as ToolRule[]
     const { name } = await serve(http({ SPEAKS: 'legacy' }), slow)
     const session = await openSession(name, 'user', '2025-03-26')
@@ -379,7 +379,7 @@ describe('attempts to pass by the rules', () => {
       headers: { ...json, ...identity('user'), 'mcp-session-id': session },
       body: `[${names.map(call).join(',')}]`,
     })
-    // A batch of as many messages as are let in is judged in time, by any rules that are let in.
+    // The gateway judges the largest batch in time, with any rules that it accepts.
     expect(answer.status).toBe(400)
     expect(answer.body.toString()).toContain('more than 100 messages')
     expect(notes(name).filter(({ body }) => body?.includes('aaaa'))).toEqual([])
@@ -678,7 +678,7 @@ describe('attempts to pass by the rules', () => {
       tools.map((tool) => tool === 'get_time'),
     )
     expect(called(tag)).toEqual(Array(10).fill('get_time'))
-    // The server was asked by the first of them alone.
+    // Only the first call made the gateway ask the server.
     expect(notes(tag).flatMap(({ listed }) => listed ?? [])).toEqual(['first', 'second'])
   })
 })
@@ -792,7 +792,7 @@ describe('a server that cannot be judged', () => {
       `do=bytes&type=${encodeURIComponent('text/event-stream')}&bytes=${event}`,
       listing,
     )
-    // Cut off, be it before its headers were sent or after.
+    // The gateway cut it off, before or after its headers.
     const broken = await sent.catch(() => ({ whole: false, body: '' }))
     expect([broken.whole, broken.body.toString()]).toEqual([false, ''])
   })

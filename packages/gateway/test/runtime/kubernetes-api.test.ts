@@ -12,8 +12,8 @@ import {
 } from '../../src/runtime/kubernetes/api/api.ts'
 import { ListWatch } from '../../src/runtime/kubernetes/api/list-watch.ts'
 
-// A server by hand for what a real API server does not do on command; all else is shown on a real
-// one (test/kubernetes).
+// A server by hand for things that a real API server does not do on command. test/kubernetes shows
+// all else on a real server.
 const signal = new AbortController().signal
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-kubeconfig-'))
 const closing: AsyncDisposable[] = []
@@ -145,7 +145,7 @@ describe('requests to the API server', () => {
       if (searchParams.get('watch') === null)
         return json(response, { metadata: { resourceVersion: '10' }, items: [item('a', '1')] })
       response.writeHead(200, { 'content-type': 'application/json' })
-      // One change for each watch, and then nothing, though the connection stays open.
+      // Each watch gets one change, and then nothing, though the connection stays open.
       const from = searchParams.get('resourceVersion')
       asked.push(from)
       const version = Number(from) + 1
@@ -164,7 +164,7 @@ describe('requests to the API server', () => {
       }),
     )
     await expect.poll(() => seen.slice(0, 4), { timeout: 20_000 }).toEqual(['1', '11', '12', '13'])
-    // When the machine pauses, one may have seemed silent before its change was read.
+    // A pause of the machine may make one watch seem silent before its change is read.
     expect([...new Set(asked)].slice(0, 3)).toEqual(['10', '11', '12'])
   })
 

@@ -91,7 +91,7 @@ describe('replicas as processes', () => {
     await runtime[Symbol.asyncDispose]()
     runtime = await openRuntime({ ...options, settings: { ...options.settings, ...changes } })
   }
-  /** It does not wait long for a replica to listen. */
+  /** The runtime waits a short time for a replica to listen. */
   const openImpatient = (): Promise<void> => openAnew({ startTimeoutSeconds: 2 })
   const untilStatus = async (
     wanted: (status: WorkloadStatus) => boolean,
@@ -155,7 +155,7 @@ describe('replicas as processes', () => {
       reason,
     })
     expect(`${ready?.message} ${ready?.output} ${ready?.internals}`).toMatch(message)
-    // Text of the server stands apart, as it may hold secrets, and so do paths of the machine.
+    // Text of the server stands apart, because it may hold secrets. Paths of the machine do too.
     expect(ready?.message).not.toMatch(/out of luck|null bytes|\/no\/such/)
     expect(ready?.output ?? '').not.toMatch(/\/no\/such/)
     expect(replicas[0]).toMatchObject({ reason, lastExit: { message: expect.any(String) } })
@@ -350,7 +350,7 @@ describe('replicas as processes', () => {
     const [pid = 0] = processesWith(tag)
     const calling = fetch(`${replicas[0]?.origin}/block`, { method: 'POST', body: '3000' })
     await untilStatus((status) => status.replicas[0]?.phase === 'lost')
-    // Sessions that live on it keep their replica.
+    // The replica keeps the sessions that live on it.
     expect(runtime.directory.get('w')?.replicas[0]?.origin).toBe(replicas[0]?.origin)
     expect((await calling).status).toBe(200)
     expect((await untilStatus(allReady)).replicas[0]?.restarts).toBe(0)
@@ -359,7 +359,7 @@ describe('replicas as processes', () => {
 
   test('the defaults neither end nor drop a server that is busy for half a minute', () => {
     const { periodSeconds, timeoutSeconds, unreadyAfter, restartAfter } = options.settings.health
-    // A probe that fails takes the period and the timeout.
+    // A failed probe takes the period and the timeout.
     const eachSeconds = periodSeconds + timeoutSeconds
     expect((unreadyAfter - 1) * eachSeconds).toBeGreaterThanOrEqual(30)
     expect((restartAfter - 1) * eachSeconds).toBeGreaterThanOrEqual(300)

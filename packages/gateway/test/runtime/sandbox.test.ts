@@ -38,7 +38,7 @@ const readable = works(
   '-e',
   `require("fs").accessSync(${JSON.stringify(hostile)})`,
 )
-/** Where they are, they can be made and used by root. */
+/** Where control groups exist, root can make and use them. */
 const hasControlGroups =
   existsSync('/sys/fs/cgroup/cgroup.procs') || existsSync('/sys/fs/cgroup/unified')
 const bwrap = works('bwrap', '--ro-bind', '/', '/', '--proc', '/proc', '--unshare-pid', 'true')
@@ -57,7 +57,7 @@ interface Identity {
 }
 
 const needs = 'needs root, a checkout that every user can read, or a bwrap that works'
-/** Each sandbox, and whether the gateway that uses it is root. */
+/** Each sandbox, for a gateway that is root and one that is not. */
 const places = [
   { sandbox: 'uid', root: true, possible: isRoot && readable },
   { sandbox: 'bwrap', root: true, possible: isRoot && readable && bwrap },
@@ -68,7 +68,9 @@ const places = [
   note: skipNote(place.possible ? undefined : needs),
 }))
 
-/** Files of the gateway in a folder that no sandbox hides by itself. Only root can make one. */
+/**
+ * Makes files of the gateway in a folder that no sandbox hides by default. Only root can do this.
+ */
 function makeSecrets(folder: string, user: number): void {
   for (const each of ['', 'shared', 'keys']) mkdirSync(join(folder, each))
   const kubeconfig = 'users: [{ name: a, user: { client-key: keys/client.key } }]'
@@ -81,7 +83,7 @@ function makeSecrets(folder: string, user: number): void {
   symlinkSync(join(folder, 'keys/linked'), join(folder, 'shared/link'))
 }
 
-/** `secrets.files` of these files. */
+/** Gives `secrets.files` of these files. */
 function secretsIn(folder: string): Readonly<Record<string, { readonly path: string }>> {
   return {
     shared: { path: join(folder, 'shared', 'token') },
@@ -93,7 +95,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
   const { sandbox, root, possible } = place
   const ownUser = isRoot ? otherUser : (process.getuid?.() ?? 0)
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-hostile-'))
-  // No folder that a sandbox hides anyway. Only root can make one.
+  // No sandbox hides this folder by default. Only root can make it.
   const auditFolder = isRoot ? `/var/lib/mcpgw-audit-${randomUUID()}` : undefined
   const secretFolder = isRoot ? `/var/lib/mcpgw-secrets-${randomUUID()}` : undefined
   const escaped = `escaped-${randomUUID()}`
@@ -272,7 +274,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
     async () => {
       const path = auditFolder ?? ''
       const logs = () => readdirSync(path)
-      // Each refusal has a record.
+      // Each refusal makes a record.
       for (let calls = 0; calls < 400 && logs().length < 2; calls += 1)
         await gateway.api('DELETE', `/adapters/${alice}`, undefined, {
           'x-dev-userid': `nobody-${'x'.repeat(200)}-${calls}`,
@@ -363,7 +365,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
     const port = (await tries(name, 'environment', { name: 'PORT' })).done
     await tries(name, 'leave')
     await expect.poll(() => tries(mallory, 'take', { port })).toEqual({ done: null })
-    // Until no connection to the server itself is left.
+    // By then no connection to the server itself is left.
     await sleep(200)
 
     await expect

@@ -64,7 +64,7 @@ describe('a store whose process is killed', () => {
       applyTo(model, victim.acknowledged)
       const before = steady.acknowledged.length
       await expect.poll(() => steady.acknowledged.length).toBeGreaterThan(before)
-      // What was under way may be there or not; the next round goes on from what is there.
+      // The unanswered write may be there or not. The next round starts from the present state.
       if (victim.pending !== undefined) {
         await using store = openSqliteStore({ file })
         const { pending } = victim
@@ -102,7 +102,7 @@ describe('a store whose process is killed', () => {
 
 describe('a store that others write to', () => {
   test('a watcher gets the last change of every name while three processes write', async () => {
-    // On a file system in memory, where it is there, so that changes come as fast as they can.
+    // A file system in memory, where there is one, makes changes as fast as possible.
     const file = join(
       mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'mcpgw-watch-')),
       'watched.db',

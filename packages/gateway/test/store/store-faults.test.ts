@@ -44,7 +44,7 @@ const sized = (name: string, size: number): Resource => {
   return { ...resource, spec: { ...resource.spec, description: 'x'.repeat(size) } }
 }
 
-/** Creates resources until one is refused; gives those that were acknowledged and the refusal. */
+/** Creates resources until the store refuses one. Gives the acknowledged ones and the refusal. */
 async function fill(
   store: Store,
   prefix: string,
@@ -60,7 +60,10 @@ async function fill(
   throw new Error('The disk did not fill.')
 }
 
-/** Another process writes for a while and ends in order. What it leaves, in the form of `found`. */
+/**
+ * Another process writes for a while and ends in order. Gives the content of the store, in the form
+ * of `found`.
+ */
 async function written(file: string): Promise<string[]> {
   const writer = new StoreWriter({ file, prefix: 'w-', most: 30, largest: 1000 })
   await writer.ended
@@ -70,7 +73,7 @@ async function written(file: string): Promise<string[]> {
   return [...model.values()].map(expected).toSorted()
 }
 
-/** Takes all of the room that is left on a disk. */
+/** Takes all of the free room on a disk. */
 function occupy(path: string): string {
   const file = join(path, 'filler')
   try {

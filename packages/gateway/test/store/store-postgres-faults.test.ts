@@ -30,7 +30,7 @@ const { missing } = PostgresServer
 const password = 'p/w %1'
 
 let server: PostgresServer
-/** Of a database of its own for each test. */
+/** Each test has a database of its own. */
 let url = ''
 let database = ''
 let count = 0
@@ -53,7 +53,7 @@ const codeOf = (work: Promise<unknown>): Promise<unknown> =>
     (error: { code?: unknown }) => error.code,
   )
 
-/** What a start is refused with. */
+/** Gives the refusal of a start. */
 async function refusal(work: Promise<Store>): Promise<string> {
   const error = await work.then(
     async (store) => {
@@ -83,7 +83,7 @@ describe.skipIf(missing !== undefined)(
     })
     afterAll(() => server[Symbol.asyncDispose]())
     beforeEach(async () => {
-      // Where a test that failed has left it dead, the others can still tell something.
+      // A failed test may have left the server dead. This lets the other tests run.
       await server.startAgain()
       database = `d${(count += 1)}`
       url = server.createDatabase(database)
@@ -215,14 +215,13 @@ describe.skipIf(missing !== undefined)(
           const name = `n${index % 10}`
           const version = (model.get(name) ?? 0) + 1
           const resource = sampleResource(name, { uid: name, version })
-          // A connection that comes up may be dropped just then: what is refused was not done.
+          // A new connection may drop just then. The store has not run a refused write.
           const refused = await (
             version === 1 ? store.create(resource) : store.replace(resource, version - 1)
           ).catch((error: GatewayError) => error)
           expect([undefined, 'store_unavailable']).toContain(refused?.code)
           if (refused === undefined) done += 1
-          // Unless it is said that nobody knows, as the one that was to look for it was dropped
-          // too.
+          // One refusal says that nobody knows: the connection for the look-up dropped too.
           const unknown = refused?.message.includes('may be stored or not') === true
           if (refused === undefined || (unknown && (await versionOf(name)) === version))
             model.set(name, version)
@@ -320,8 +319,8 @@ describe.skipIf(missing !== undefined)(
         const ofStore = `WHERE datname = '${database}' AND application_name LIKE 'mcp-gateway%'`
         const storeIsOut = (): boolean =>
           server.sql(`SELECT pid FROM pg_stat_activity ${ofStore}`).length === 0
-        // It may be faster to take a place than the others are, and its own become free only when
-        // they have ended.
+        // The store may take a free place faster than the others. Its own place becomes free only
+        // when its sessions have ended.
         do {
           server.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity ${ofStore}`)
           await fill()
@@ -407,7 +406,7 @@ describe.skipIf(missing !== undefined)(
         } finally {
           server.signal('SIGCONT')
         }
-        // One that is stored may have been told so too late.
+        // The store may answer too late for a record that it has stored.
         await expect
           .poll(async () =>
             ['done', 'name_taken'].includes(
@@ -461,7 +460,7 @@ describe.skipIf(missing !== undefined)(
           while (outcome === 'done') {
             const name = `n${String(kept.length).padStart(4, '0')}`
             const resource = sampleResource(name)
-            // Not to be compressed.
+            // Random bytes do not compress.
             const description = Buffer.from(
               Array.from({ length: 90_000 }, () => Math.random() * 256),
             ).toString('base64')
@@ -620,12 +619,12 @@ describe.skipIf(missing !== undefined)(
 )
 
 /**
- * Stands before a server, and breaks a connection when COMMIT passes: before the server hears of
- * it, or before the answer to it.
+ * Stands before a server, and breaks a connection when COMMIT passes, before the server hears of it
+ * or before its answer.
  */
 class CommitCutter implements AsyncDisposable {
   cut: 'before' | 'after' | undefined
-  /** Takes no connections once it has cut. */
+  /** If true, it takes no connections after the cut. */
   thenRefuse = false
   cuts = 0
   readonly #listener: Server

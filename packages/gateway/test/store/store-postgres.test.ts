@@ -14,7 +14,7 @@ import { StoreFollower } from '../fixtures/store-follower.ts'
 const given = process.env['POSTGRES_URL']
 const missing = given === undefined ? PostgresServer.missing : undefined
 
-/** Notifications alone: looking without one would come far too late. */
+/** Notifications alone tell of changes here. The poll would come far too late. */
 const noPolling = 600_000
 
 let server: PostgresServer | undefined
@@ -42,7 +42,7 @@ const open = (options: Partial<PostgresStoreOptions> = {}): Promise<Store> =>
     ...options,
   })
 
-/** Somebody else at the database. */
+/** Another client of the database. */
 async function connect(): Promise<pg.Client & AsyncDisposable> {
   const client = new pg.Client(url)
   await client.connect()
@@ -78,7 +78,7 @@ describe.skipIf(missing !== undefined)(
         )
         let stored = false
         const after = store.create(sampleResource('after')).then(() => (stored = true))
-        // It waits for its number, so that none is given that becomes visible before a smaller one.
+        // It waits for its number, so that no number becomes visible before a smaller one.
         await expect
           .poll(
             async () => (await writer.query('SELECT FROM pg_locks WHERE NOT granted')).rowCount,
@@ -108,7 +108,7 @@ describe.skipIf(missing !== undefined)(
         await store.create(sampleResource('lost'))
         await using follower = new StoreFollower(store)
         const other = sampleResource('other', { version: 7 })
-        // The state before the second change, and a second change of its own.
+        // The state before the second change, and another second change.
         await admin.query('BEGIN')
         await admin.query(
           `WITH marked AS (UPDATE "${schema}".head SET mark = gen_random_uuid() RETURNING seq, mark),
@@ -138,7 +138,7 @@ describe.skipIf(missing !== undefined)(
         await store.create(sampleResource('lost'))
         await store.delete('goes', 'goes', 1)
         expect(follower.view).toEqual(new Map([['lost', 1]]))
-        // The state of before, then a history of its own that is longer than the one that was lost.
+        // The old state, then another history that is longer than the lost one.
         await admin.query(`BEGIN;
         DELETE FROM "${schema}".record; INSERT INTO "${schema}".record (${columns}) SELECT ${columns} FROM "${schema}".saved_record;
         DELETE FROM "${schema}".change WHERE seq > ${head.seq}; UPDATE "${schema}".head SET seq = ${head.seq}, mark = '${head.mark}'; COMMIT`)

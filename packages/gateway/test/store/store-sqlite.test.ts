@@ -92,10 +92,7 @@ describe('the SQLite file', () => {
   })
 })
 
-/**
- * A store on the same file that may take no more pages, which SQLite reports as it reports a full
- * disk.
- */
+/** A store on the same file that may take no more pages. SQLite reports this like a full disk. */
 function fillDisk(path: string): { store: ReturnType<typeof openSqliteStore> } {
   return { store: openSqliteStore({ file: path, maxPages: 16 }) }
 }

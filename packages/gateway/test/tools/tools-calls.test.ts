@@ -8,7 +8,7 @@ import { modern, modernRequest, type RpcAnswer, type RpcOptions } from '../fixtu
 let gateway: TestGateway
 let service: Server
 let origin = ''
-/** What the service got last, by path. */
+/** The last request to the service, by path. */
 const seen = new Map<
   string,
   { readonly headers: IncomingMessage['headers']; readonly body: string; closed: boolean }
@@ -51,7 +51,7 @@ interface Registered {
   readonly path: string
 }
 
-/** Registers a tool whose endpoint behaves so. */
+/** Registers a tool whose endpoint has this behaviour. */
 async function tool(
   behave: Behaviour,
   definition: object = {},
@@ -108,7 +108,7 @@ async function call(
   return { ...answer, result: answer.message.result as unknown as Result }
 }
 
-/** Text and code of a call that did not succeed. */
+/** Gives text and code of a failed call. */
 async function failed(
   name: string,
   args: unknown = {},
@@ -125,7 +125,7 @@ describe('a call', () => {
       inputSchema: { type: 'object', properties: { n: { type: 'integer' } } },
     })
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-    // A number that a double does not hold.
+    // A double cannot hold this number.
     const raw =
       `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"${name}",` +
       '"arguments":{"n":  9007199254740993},' +
@@ -594,7 +594,7 @@ describe('a tool that misbehaves', () => {
 describe('an endpoint at an address that policy forbids', () => {
   test('the gateway never calls a forbidden address, whatever name hides it', async () => {
     await using strict = await TestGateway.open({ tools: { endpointNetworks: [] } })
-    // A name of this machine that is not spelled localhost.
+    // A name of this machine other than localhost.
     const body = JSON.stringify({
       name: 'inner',
       endpoint: `http://${hostname()}:1/`,
@@ -611,7 +611,7 @@ describe('an endpoint at an address that policy forbids', () => {
   })
 })
 
-/** More than any limit, as fast as it is taken. */
+/** Sends more than any limit, as fast as the client reads. */
 function endless(response: ServerResponse, type: string, first = '"'): void {
   response.writeHead(200, { 'content-type': type })
   response.write(first)

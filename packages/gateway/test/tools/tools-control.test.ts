@@ -56,7 +56,7 @@ interface Problem {
 let names = 0
 const next = (): string => `t${(names += 1)}`
 
-/** A tool by endpoint, where nobody listens. */
+/** A tool with an endpoint on which nobody listens. */
 function tool(
   name: string,
   more: Readonly<Record<string, unknown>> = {},
@@ -76,7 +76,7 @@ const mistakeOf = async (body: unknown): Promise<unknown> => {
   return problem.errors?.map(({ pointer, code }) => `${pointer} ${code}`)
 }
 
-/** As it stands in the original's README. */
+/** The example of the original's README. */
 const readme = {
   name: 'weather',
   imageName: 'scripted',

@@ -2,9 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from '../fixtures/gateway.ts'
 import { modern } from '../fixtures/mcp-requests.ts'
 
-/**
- * A tool server that tells which replica it is, starts as late as it is told, and dies on command.
- */
+/** A tool server that tells its replica, starts after a given delay, and dies on command. */
 const program = `
   const { createServer } = require('node:http')
   const server = createServer((request, response) => {
@@ -72,7 +70,7 @@ describe('a tool with replicas', () => {
         return seen.size
       })
       .toBe(2)
-    // What may have run is not sent again: the call that killed its replica fails.
+    // The gateway does not repeat a call that may have run: the call that killed its replica fails.
     expect((await call('two', { die: true })).code).toBe('broke_off')
     const after = await Promise.all(Array.from({ length: 30 }, () => call('two')))
     expect(after.filter(({ code }) => code !== undefined)).toEqual([])

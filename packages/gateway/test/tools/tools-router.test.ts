@@ -71,7 +71,7 @@ async function names(headers = alice): Promise<string[]> {
   return all
 }
 
-/** An open answer of the gateway, and the messages of it so far. */
+/** An open answer of the gateway, and its messages so far. */
 class Stream {
   readonly response: IncomingMessage
   #text = ''
@@ -176,7 +176,7 @@ describe('a listen stream', () => {
     await api('PATCH', '/tools/heard', { toolDefinition: { tool: { description: 'new' } } })
     await expect.poll(() => hers.count(listChanged)).toBe(2)
     const told = hers.count(listChanged)
-    // What no list shows is no change of the list.
+    // A change that no list shows is not a change of the list.
     await api('PATCH', '/tools/heard', { description: 'for people' })
     await api('PATCH', '/tools/heard', { requiredRoles: ['mcp.dev'] })
     await expect.poll(() => his.count(listChanged)).toBe(1)
@@ -194,7 +194,7 @@ describe('a listen stream', () => {
   })
 
   test('a caller may have a bounded number of listen streams', async () => {
-    // Those of earlier tests are gone once their disconnect has been noticed.
+    // The streams of earlier tests are gone once the gateway has seen their disconnect.
     const carol = { 'x-dev-userid': 'carol' }
     const streams = [await listen(carol), await listen(carol)]
     const third = await listen(carol)
@@ -455,7 +455,7 @@ describe('two gateway processes with the same keys', () => {
     expect((await a.send('/mcp', { headers: session, body: initialized })).status).toBe(202)
     const handed = new Stream(await b.start('/mcp', { method: 'GET', headers: session }))
 
-    // The end of a key has the gateway ask again for all streams, so that no time need pass.
+    // The end of a key makes the gateway check all streams again, so the test need not wait.
     const made = await a.send('/api-keys', { headers, body: '{"name":"k","roles":[]}' })
     const { id, key } = JSON.parse(made.body.toString()) as { id: string; key: string }
     const request = modernRequest('subscriptions/listen', { notifications: {} })

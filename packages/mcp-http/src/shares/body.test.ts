@@ -23,7 +23,7 @@ afterEach(() => {
   }
 })
 
-/** A server that reads bodies of callers, whose name is the path, and answers none by itself. */
+/** A server that reads bodies of callers and does not answer. The path names the caller. */
 async function serve(most: number, limitBytes = 20_000) {
   const shares = new Shares(most)
   const read: { readonly length: number; readonly response: ServerResponse }[] = []
@@ -34,7 +34,7 @@ async function serve(most: number, limitBytes = 20_000) {
   open.push(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  /** Sends so many bytes of a body. Gives the status of the answer. */
+  /** Sends a body of this many bytes. Gives the status of the answer. */
   const post = (caller: string, bytes: number, headers = {}, ends = true) => {
     const sent = request({ port, method: 'POST', path: caller, headers, agent: false })
     open.push(sent)
@@ -115,7 +115,7 @@ test('a body in chunks of one byte takes little more memory than its bytes', asy
   socket.write('1\r\nx\r\n'.repeat(count))
   await expect.poll(() => shares.held).toBe(count)
 
-  // Kept one by one, the chunks take 60 MB.
+  // Without joining, the chunks take 60 MB.
   expect(used() - before).toBeLessThan(15)
   socket.destroy()
 })

@@ -168,7 +168,8 @@ test('the address with most connections gives its longest idle one when none is 
 
   await expect.poll(() => heavy.map(({ closed }) => closed)).toEqual([true, true, false])
   expect(others.map(({ closed }) => closed)).toEqual([false, false, false])
-  // All hold one now. A new address still gets in, and one that holds one gets its own place.
+  // Each address holds one place now. A new address still gets in, and an address with one place
+  // gets a second.
   expect(await client(7).ask()).toBe('200')
   expect(await client(7).ask()).toBe('200')
   expect(shares.held).toBe(6)

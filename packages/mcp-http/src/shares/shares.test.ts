@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Shares, type Share } from './shares.ts'
 
-/** Opens a share that holds so much, or tells why it cannot. */
+/** Opens a share of this amount, or tells why it cannot. */
 function take(shares: Shares, caller: string, amount = 1): Share | string {
   const share = shares.open(caller)
   return share.hold(amount) ?? share
@@ -103,7 +103,7 @@ test('nobody gives up a share when heavier callers could not give enough', () =>
   take(shares, 'c', 12)
   take(shares, 'd', 6)
 
-  // After a1 and a2, the caller a would hold no more than e, and 27 would be free.
+  // Without a1 and a2, the caller a would hold no more than e, and 27 would be free.
   expect(take(shares, 'e', 30)).toBe('all')
   expect([ended, shares.held]).toEqual([[], 93])
 

@@ -14,10 +14,10 @@ const collect = runInNewContext('gc') as () => void
 /** A server that takes requests and answers none. */
 class SilentServer {
   readonly got: { readonly body: string; readonly patienceMs: number }[] = []
-  /** The handlers of all requests, as long as somebody holds them. */
+  /** The handlers of all requests, until the collector takes them. */
   readonly handlers: WeakRef<object>[] = []
   aborted = 0
-  /** True if requests wait for a connection. */
+  /** True if requests must wait for a connection. */
   full = false
   left = 0
 

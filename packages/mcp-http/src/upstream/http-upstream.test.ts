@@ -27,7 +27,7 @@ test('a request whose credential is missing is not sent, and the answer says so'
   const upstream = withoutCredential()
   const ends: (HttpFailure | undefined)[] = []
   sendHttp(upstream, request, { head: never, chunk: never, end: (failure) => ends.push(failure) })
-  // The caller does not have the exchange before sendHttp returns.
+  // The caller gets the exchange only when sendHttp returns.
   expect(ends).toEqual([])
 
   await Promise.resolve()

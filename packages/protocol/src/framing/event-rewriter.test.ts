@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { EventRewriter } from './event-rewriter.ts'
 import { EventParser } from './sse.ts'
 
-/** A stream in the given pieces, through a rewriter. */
+/** Passes a stream in the given pieces through a rewriter. */
 function pass(pieces: readonly Uint8Array[], rewrite: (data: string) => string): string {
   const rewriter = new EventRewriter(1_000_000, rewrite)
   const out = pieces.map((piece) => Buffer.from(rewriter.push(piece)))

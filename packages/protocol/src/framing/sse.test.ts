@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encodeEvent, EventParser, type StreamEvent } from './sse.ts'
 
-/** The events of a stream whose bytes come in pieces of the given lengths. */
+/** Parses a stream whose bytes come in pieces of the given lengths. */
 function parse(
   text: string,
   cuts: readonly number[] = [],

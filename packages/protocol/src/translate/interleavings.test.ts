@@ -8,10 +8,10 @@ import { LegacyToModern } from './legacy-to-modern.ts'
 import { ModernToLegacy } from './modern-to-legacy.ts'
 import { ModernMultiplexer } from './multiplexer.ts'
 
-/** Long enough for a machine that has other work to do. */
+/** This suffices on a busy machine. */
 const patient = { timeout: 120_000 }
 
-/** One random step: what happens, and to whom. */
+/** One random step: the event, and its target. */
 const steps = fc.array(fc.record({ what: fc.nat(99), who: fc.nat(1000), how: fc.nat(1000) }), {
   minLength: 5,
   maxLength: 80,
@@ -38,8 +38,8 @@ function pick<T>(list: readonly T[], index: number): T | undefined {
 }
 
 /**
- * A modern client's request and everything that it hears, checked as it comes: nothing of another
- * caller, one answer, nothing after it.
+ * A modern client's request. It checks each message on arrival: nothing of another caller, one
+ * answer, nothing after the answer.
  */
 class Client implements Exchange {
   readonly request: ModernRequest
@@ -138,7 +138,7 @@ function modernRequest(
 class Server {
   readonly principal: string
   readonly listener: ConnectionListener
-  /** Requests that it has not answered, ids raw. */
+  /** Open requests by raw id. */
   readonly open = new Map<string, { method: string; params: Record<string, unknown> }>()
   readonly asked = new Set<string>()
   initialized = false
@@ -182,7 +182,7 @@ class Server {
     if (!this.over) this.listener.receive(JSON.stringify({ jsonrpc: '2.0', ...message }), via)
   }
 
-  /** Answers a request in one of many ways, not all of which are right. */
+  /** Answers a request in one of many ways, some of them wrong. */
   answer(id: string, how: number): void {
     const request = this.open.get(id)
     if (request === undefined) return
@@ -227,7 +227,7 @@ class Server {
     if (how % 4 === 0) this.say({ id: JSON.parse(id) as number, ...chosen })
   }
 
-  /** Asks something for a request, or for none. */
+  /** Asks a question for a request, or for none. */
   ask(via: string | undefined, how: number): void {
     const id = `q${how % 50}`
     if (this.asked.has(JSON.stringify(id))) return
@@ -256,7 +256,7 @@ class Server {
       method?: string
       params?: { requestId?: string }
     }
-    // An answer to something open is an answer.
+    // The engine may take this as the answer to something open.
     if (message.id !== undefined) this.open.delete(JSON.stringify(message.id))
     if (message.method === 'notifications/cancelled') return
     this.say(message, via)
@@ -391,7 +391,7 @@ class LegacyWorld {
     expect(this.engine.parked).toBeLessThanOrEqual(this.maxParked * principals.length)
   }
 
-  /** Everything is answered or given up, after which nothing may be open. */
+  /** Answers or gives up everything. Nothing may be open afterwards. */
   finish(): void {
     this.refuses = false
     for (let round = 0; round < 200; round += 1) {
@@ -462,7 +462,7 @@ class ModernWorld {
   readonly engine: LegacyToModern
   readonly served: { request: ModernRequest; exchange: Exchange; over: boolean }[] = []
   readonly timers: (() => void)[] = []
-  /** Requests of the client by id, and how often each was answered. */
+  /** Requests of the client by id, with the number of answers to each. */
   readonly requests = new Map<number, { answers: number; cancelled: boolean }>()
   readonly questions = new Set<string>()
   #ids = 0
@@ -564,7 +564,7 @@ class ModernWorld {
         ([, { answers, cancelled }]) => answers === 0 && !cancelled,
       )
       const [id, request] = pick(waiting, who) ?? []
-      // What the engine answers itself cannot be withdrawn.
+      // The client cannot withdraw a request that the engine answers itself.
       if (id === undefined || request === undefined || how % 2 === 0)
         return this.engine.receive(
           '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":-1}}',
@@ -612,7 +612,7 @@ class ModernWorld {
   }
 
   #cancel(id: number, request: { cancelled: boolean; answers: number }): void {
-    // A subscription and an `initialize` are answered all the same.
+    // The engine answers a subscription and an `initialize` all the same.
     if (this.#uncancellable.has(id)) return
     request.cancelled = true
     this.engine.receive(
@@ -683,7 +683,7 @@ class ModernWorld {
       [...this.requests].filter(([, { answers, cancelled }]) => answers === 0 && !cancelled),
     ).toEqual([])
     expect(this.questions.size).toBe(0)
-    // One stream is left at most, and it ends with the session.
+    // At most one stream is left, and it ends with the session.
     expect(this.served.filter(({ over }) => !over).length).toBeLessThanOrEqual(1)
     this.engine.close()
     expect(this.served.filter(({ over }) => !over)).toEqual([])
@@ -700,7 +700,7 @@ test('a legacy client gets one answer to each request in any order of events', p
       for (const step of random) {
         const before = world.requests.size
         world.step(step)
-        // Subscriptions are answered by the engine, whatever becomes of them.
+        // The engine answers subscriptions itself, whatever the server does.
         if (world.requests.size > before && [4, 5].includes(step.how % 8))
           world.subscriptions.add(before)
       }
@@ -743,7 +743,7 @@ test(
           )
           if (what < 30) {
             const principal = pick(principals, who) as string
-            // Ids are the clients' own, so they are often the same.
+            // Clients choose their ids, so ids are often equal.
             const client = new Client(principal, modernRequest(how % 4, principal, how))
             clients.push(client)
             multiplexer.request(principal, client.request, client)

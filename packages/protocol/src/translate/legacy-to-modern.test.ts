@@ -33,7 +33,7 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
     later: (ms, callback) => timers.push({ ms, callback }),
     waits: (bytes) => void (waiting.bytes += bytes),
   })
-  /** The request that the server got last. */
+  /** Gives the last request to the server. */
   const last = (): Asked => asked.at(-1) as Asked
   const answer = (result: string, to = last()): void =>
     to.exchange.answer(200, `{"jsonrpc":"2.0","id":${to.request.id},"result":${result}}`)
@@ -377,7 +377,7 @@ describe('questions of a modern server to a legacy client', () => {
       '{"jsonrpc":"2.0","id":"input-5","method":"sampling/createMessage","params":{"maxTokens":1}}',
       '{"jsonrpc":"2.0","id":"input-6","method":"roots/list","params":{}}',
     ])
-    // However the client writes the ids, in whatever order, and however often.
+    // The client may write the ids in any form, in any order, and more than once.
     engine.receive('{"jsonrpc":"2.0","id":"input\\u002d6","result":{"roots":[]}}')
     engine.receive('{"jsonrpc":"2.0","id":"input-6","result":{"roots":[1]}}')
     engine.receive(

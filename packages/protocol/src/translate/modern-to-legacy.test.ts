@@ -6,7 +6,7 @@ import type { ConnectionListener } from './conversation.ts'
 import type { Exchange } from './exchange.ts'
 import { ModernToLegacy, type Holding, type ModernToLegacyOptions } from './modern-to-legacy.ts'
 
-/** A legacy server that says what it is told to. */
+/** A legacy server that sends the messages of a test. */
 class Upstream {
   readonly listener: ConnectionListener
   readonly principal: string
@@ -27,7 +27,7 @@ class Upstream {
     this.closed = true
   }
 
-  /** What came since the last look. */
+  /** Gives the messages since the last look. */
   take(): string[] {
     return this.got.splice(0)
   }
@@ -47,7 +47,7 @@ class Upstream {
   }
 }
 
-/** A client's exchange, as it came. */
+/** A client's exchange, with its messages in order. */
 class Heard implements Exchange {
   readonly told: string[] = []
   readonly answers: { status: number; message: string }[] = []
@@ -65,7 +65,7 @@ class Heard implements Exchange {
   }
 }
 
-/** What a parked call keeps, of which there is room for so much. */
+/** The bytes that a parked call keeps. The room for them is limited. */
 class Kept implements Holding {
   static room = 100_000_000
   held = 0
@@ -742,7 +742,8 @@ describe('a modern client of a legacy server', () => {
     for (const read of waiting.splice(0)) read()
     expect(heard.answers).toHaveLength(1)
 
-    // A client that asks for no log messages does not wait, nor one that has gone.
+    // A client that asks for no log messages does not wait. A client that has gone does not wait
+    // either.
     const quiet = ask(call('2'))
     upstream().say(answer(4), '4')
     expect([quiet.answers.length, waiting.length]).toEqual([1, 0])
@@ -752,7 +753,7 @@ describe('a modern client of a legacy server', () => {
     for (const read of waiting.splice(0)) read()
     expect(gone.answers).toEqual([])
 
-    // What waits when the connection is lost was answered.
+    // A waiting answer reaches its client although the connection is lost.
     const last = ask(call('4', '{}', { meta: level }))
     upstream().say(answer(6), '6')
     upstream().listener.lost('It broke.')
@@ -803,7 +804,7 @@ describe('a modern client of a legacy server', () => {
     const options = { capabilities: elicits, meta: ',"progressToken":"p"' }
     const heard = ask(call('1', '{}', options))
     upstream().open('{"tools":{},"tasks":{"requests":{"tools":{"call":{}}}}}')
-    // The list says which tools must be tasks.
+    // The list says which tools require a task.
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{"tools":[],"nextCursor":"c"}}')
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"cursor":"c"}}',
@@ -860,7 +861,7 @@ describe('a modern client of a legacy server', () => {
     upstream().say('{"jsonrpc":"2.0","id":"r","method":"roots/list"}')
     upstream().say(question, '2')
     upstream().say('{"jsonrpc":"2.0","id":"p","method":"ping"}')
-    // The only call that is open is asked where the transport does not say whose a question is.
+    // If the transport does not link a question to a call, the engine asks the only open call.
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":0,"error":{"code":-32601,' +
         '"message":"The client does not offer elicitation/create."}}',
@@ -946,7 +947,7 @@ describe('a listen stream over a legacy server', () => {
     const first = ask(listen('1', filter))
     upstream().open(both)
     const second = ask(listen('2', filter))
-    // Nobody knows yet whether the server agrees.
+    // The server has not agreed yet.
     expect([first.told, second.told]).toEqual([[], []])
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
     expect([first.told.length, second.told.length]).toEqual([1, 1])
@@ -1087,7 +1088,7 @@ describe('a listen stream over a legacy server', () => {
         leave()
         leave()
 
-        // A weak reference holds its target until the job is over.
+        // A weak reference holds its target until the current job ends.
         await new Promise((resolve) => setImmediate(resolve))
         collect()
         expect(upstreams[0]?.got.join('\n')).toContain(`"method":"${last}"`)
@@ -1152,7 +1153,7 @@ describe('a legacy session that is lost', () => {
     const refused = ask(call('3'))
     upstream(1).listener.lost('The session is not known.', '4')
     expect(taken.answers[0]?.status).toBe(502)
-    // The first has had its second chance.
+    // The first call has used its second chance.
     expect(waited.answers[0]?.status).toBe(502)
     expect(refused.answers).toEqual([])
     upstream(2).open().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')

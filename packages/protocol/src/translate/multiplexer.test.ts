@@ -156,7 +156,7 @@ describe('log messages of a modern server on stdio, which name no request,', () 
     const older = ask('tools/call', asking('info'))
     const newer = ask('tools/call', asking('info'))
     take()
-    // A stream would stay open for long, and is not asked for messages in its name.
+    // A stream would stay open for long, so the multiplexer does not ask for messages in its name.
     const stream = ask('subscriptions/listen', asking('debug'), {}, 'bob')
     expect(take().join()).not.toContain(metaKey.logLevel)
     multiplexer.receive(message('info'))
@@ -174,7 +174,7 @@ describe('log messages of a modern server on stdio, which name no request,', () 
     const { multiplexer, ask } = setUp()
     const ann = ask('tools/call', asking('info'))
     const bob = ask('tools/call', asking('warning'), {}, 'bob')
-    // At this level they can only be the first caller's.
+    // Messages of this level can only belong to the first caller.
     multiplexer.receive(message('info'))
     for (let time = 0; time < 3; time += 1) multiplexer.receive(message('warning'))
     const { params: notice } = JSON.parse(bob.told[0] ?? '{}') as { params?: object }

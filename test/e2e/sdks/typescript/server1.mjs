@@ -30,7 +30,7 @@ function create() {
         })
     const params = { level: 'info', data: 'working' }
     await sendNotification({ method: 'notifications/message', params })
-    // Clients of TypeScript drop what comes in one piece with the answer.
+    // Clients of TypeScript drop messages that come in one piece with the answer.
     await sleep(50)
     return text('done')
   })

@@ -34,7 +34,7 @@ function create(changed) {
           params: { progressToken, progress, total: 2 },
         })
     await mcpReq.log('info', 'working')
-    // Clients of TypeScript drop what comes in one piece with the answer.
+    // Clients of TypeScript drop messages that come in one piece with the answer.
     await sleep(50)
     return text('done')
   })
@@ -57,7 +57,7 @@ function create(changed) {
 if (process.argv[2] === 'stdio')
   serveStdio(() => create((server) => server.sendResourceUpdated({ uri: note })))
 else {
-  // Its legacy side is stateless, as it is without options.
+  // Its legacy side is stateless, which is the default.
   const changed = () => bus.publish({ kind: 'resource_updated', uri: note })
   const handler = createMcpHandler(() => create(changed), { bus })
   const serve = async (request, response) => {

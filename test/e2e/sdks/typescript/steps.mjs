@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Holds on the truth of something that comes by itself. */
+/** Waits until a condition holds. */
 async function until(holds, ms) {
   for (const end = Date.now() + ms; !holds() && Date.now() < end;) await sleep(20)
 }
@@ -21,7 +21,7 @@ async function step(job, name, ms, work) {
   return said.saw !== undefined
 }
 
-/** Does every step with every server that the input names. `open` gives the client of one job. */
+/** Does every step with every server of the input. `open` gives the client of one job. */
 export async function runJobs(open) {
   let input = ''
   for await (const chunk of process.stdin) input += chunk

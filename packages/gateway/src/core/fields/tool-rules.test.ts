@@ -219,7 +219,7 @@ describe('rules for tools', () => {
           const compiled = compileToolRules(rules)
           const expected = model(rules, roles, tool, given)
           expect(compiled.allows(caller(...roles), tool, given)).toBe(expected)
-          // Without hints the answer is the same, or that it depends on them.
+          // Without hints the answer is the same, or depends on the hints.
           expect([expected, undefined]).toContain(
             compiled.allows(caller(...roles), tool, undefined),
           )

@@ -99,7 +99,7 @@ describe('a schema that is registered', () => {
     { enum: [{ $ref: 'not a reference' }], default: { pattern: '(' } },
   ])('the schema %j is accepted', (schema) => {
     expect(schemaMistakes(schema)).toEqual([])
-    // Nothing is kept of it, so that the same identifier can be registered again.
+    // The checker keeps nothing of the schema, so a caller can register the same identifier again.
     expect(schemaMistakes({ ...schema, title: 'again' })).toEqual([])
   })
 })

@@ -10,13 +10,13 @@ import { KubernetesApi, KubernetesError, type ApiRequest } from './api/api.ts'
 import { leaseTerms } from './lease.ts'
 
 /**
- * An API server with one Lease, which takes renewals and does not answer them: for what a real one
- * does not do on command.
+ * An API server with one Lease, which takes renewals and does not answer them. A real server does
+ * not do this on command.
  */
 class SilentServer {
   lease: Lease | undefined
   readonly renewed: Promise<void>
-  /** Whether renewals are taken only once somebody has looked at the Lease after they came. */
+  /** If true, the server takes renewals only after a client has looked at the Lease again. */
   readonly #late: boolean
   #renewed!: () => void
   #take: (() => void) | undefined
@@ -70,7 +70,7 @@ const others = {
   log: pino({ level: 'silent' }),
 }
 
-/** The API by a kubeconfig of its own. */
+/** Opens the API by a kubeconfig of its own. */
 async function openApi(server: string): Promise<KubernetesApi> {
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-lease-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
@@ -108,7 +108,7 @@ test('a Lease is requested again when no answer comes in half of its duration', 
     expect(term.aborted).toBe(false)
     stop.abort()
   }
-  // It may be asked for more than twice, where this process is not given its turn for so long.
+  // A busy machine may make the client ask more than twice.
   expect([...new Set(told)]).toEqual([
     expect.stringMatching(/cannot be reached: Headers Timeout/),
     undefined,
@@ -139,7 +139,7 @@ test.each([
 test('a Lease of another holder is taken only when it is expired', async () => {
   const renewals = 8
   let looks = 0
-  /** The other one renews it before each of the first looks, and has died then. */
+  /** The other holder renews the Lease before each of the first looks, and then dies. */
   const api = {
     find: async <T>(): Promise<T> => {
       looks += 1
@@ -165,6 +165,6 @@ test('a Lease of another holder is taken only when it is expired', async () => {
     lookAtStart = looks
     stop.abort()
   }
-  // The last renewal must be seen, and seen again when it is as old as the Lease may be.
+  // The code must see the last renewal, and see it again at the maximum age of the Lease.
   expect(lookAtStart).toBeGreaterThan(renewals + 1)
 }, 20_000)

@@ -23,7 +23,8 @@ const settings = (kubernetes: object = {}) =>
     .runtime.kubernetes
 
 /**
- * Each with its manifest in `golden/`. `WRITE_GOLDEN=1` writes them anew; read what has changed.
+ * Each case has its manifest in `golden/`. `WRITE_GOLDEN=1` writes the manifests again; read the
+ * changes.
  */
 const cases: Readonly<Record<string, Parameters<typeof renderManifests>>> = {
   adapter: [workload, settings()],

@@ -46,7 +46,7 @@ describe('rolling', () => {
   test('a broken update stops at the first replica that does not become ready', () => {
     const replicas = [0, 1, 2].map((index) => ({ index, current: index === 2, ready: index !== 2 }))
     expect(nextStep(replicas, 3)).toEqual({ do: 'wait' })
-    // Also when an old one happens to be down.
+    // An old replica that happens to be down does not change this.
     expect(
       nextStep(
         replicas.map((replica) => ({ ...replica, ready: false })),

@@ -48,7 +48,7 @@ test('tools that were deleted while the feed was broken are gone after its repla
 
   await expect.poll(() => feeds).toHaveLength(2)
   feeds[1]?.say(tool('kept'))
-  // Until all is told again, a tool that was not named may only be late.
+  // Until the feed has told of all tools, a tool without an entry may only be late.
   feeds[1]?.say({ issuer: 'https://gateway.example' })
   await expect.poll(() => tools.issuer).toBe('https://gateway.example')
   expect(await names()).toEqual(['deleted', 'kept'])

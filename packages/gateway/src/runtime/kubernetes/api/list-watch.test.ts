@@ -9,7 +9,7 @@ const object = (name: string, version: string, uid = name): KubernetesObject => 
 const event = (type: string, value: unknown): string =>
   `${JSON.stringify({ type, object: value })}\n`
 
-/** What a watch gives, piece by piece, before it does what `ending` says. */
+/** The pieces of a watch, and its end. */
 interface Script {
   readonly pieces: readonly string[]
   readonly ending?: 'ends' | Error
@@ -18,13 +18,13 @@ interface Script {
 const silence = Object.assign(new Error('Body Timeout Error'), { code: 'UND_ERR_BODY_TIMEOUT' })
 
 /**
- * An API server that answers by a script, and then stays silent: for what a real one does not do on
- * command.
+ * An API server that answers by a script and then stays silent. A real server does not do these
+ * things on command.
  */
 class ScriptedApi {
   readonly lists: { items: KubernetesObject[]; version: string }[]
   readonly watches: (Script | Error)[]
-  /** The versions from which watches were asked for. */
+  /** The versions from which clients asked for watches. */
   readonly asked: (string | undefined)[] = []
   listed = 0
 
@@ -200,7 +200,7 @@ describe('a list that is watched', () => {
     const begun = performance.now()
     await follow(api, { firstMs: 40, maxMs: 40 })
     await expect.poll(() => api.asked.length, { interval: 1 }).toBeGreaterThanOrEqual(6)
-    // Each wait is half of it at least.
+    // Each wait lasts at least half of the back-off.
     expect(performance.now() - begun).toBeGreaterThan(90)
   })
 

@@ -4,7 +4,7 @@ import { OutputPace } from './output-pace.ts'
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
-/** An output that counts how often it was told to wait, and is read again. */
+/** An output that counts its pauses and resumes. */
 function output(): { pause: () => void; resume: () => void; pauses: number; isPaused: boolean } {
   const made = {
     pauses: 0,
@@ -18,7 +18,7 @@ function output(): { pause: () => void; resume: () => void; pauses: number; isPa
   return made
 }
 
-/** Gives chunks of 64 KiB for some seconds whenever the output is read, and says how many. */
+/** Gives chunks of 64 KiB for some seconds while the output is not paused. Returns their number. */
 function flood(meter: (characters: number, lines: number) => void, of: { isPaused: boolean }) {
   let chunks = 0
   for (const end = Date.now() + 10_000; Date.now() < end; vi.advanceTimersByTime(1))
@@ -34,7 +34,7 @@ describe('an output', () => {
     const pace = new OutputPace(Date.now)
     const made = output()
 
-    // 8 MiB in a second, and 16 MiB at first. A chunk counts as 8 MiB, so each takes a second.
+    // 8 MiB a second, and 16 MiB at first. A chunk counts as 8 MiB, so each takes a second.
     expect(flood(pace.meter(made), made)).toBeLessThan(15)
   })
 
@@ -64,7 +64,7 @@ describe('an output', () => {
           chunks += 1
         }
 
-    // 32 MiB in a second for all. Each may write 16 MiB and one chunk more before it waits.
+    // 32 MiB a second for all. Each may write 16 MiB and one chunk more before it waits.
     expect(chunks).toBeLessThan(20 * 4 + 40 * 3)
   })
 })

@@ -23,7 +23,7 @@ const optionsFor = (folder: string): SandboxOptions => ({
   privateFiles: [],
   privateFolders: [],
   readableFiles: [],
-  // Hidden, as `/run` is.
+  // The sandbox hides it, as it hides `/run`.
   userHome: folder,
   program: process.execPath,
   programs: [],

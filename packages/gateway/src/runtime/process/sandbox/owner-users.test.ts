@@ -16,7 +16,8 @@ test('a user id that cannot be stored is given to nobody, and later calls try ag
   const file = usersFile()
   const users = new OwnerUsers(file, range)
   const first = users.of('first')
-  // What is written goes to this place, which is no file now. A full disk fails in the same way.
+  // Users write their state to this place, which is a folder now. A full disk fails in the same
+  // way.
   mkdirSync(`${file}.next`)
 
   expect(() => users.of('second')).toThrow(/EISDIR/)

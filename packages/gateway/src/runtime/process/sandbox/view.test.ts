@@ -3,7 +3,7 @@ import { isWithin, shows, viewArguments, type View } from './view.ts'
 
 const nothing: View = { hidden: [], shown: [], secret: [], home: '/homes/a', mounts: [] }
 
-/** What is done with each path, in order, without the rights of new folders. */
+/** Lists the step for each path, in order, without the modes of new folders. */
 function stepsOf(view: Partial<View>): string[] {
   const [...left] = viewArguments({ ...nothing, ...view })
   const steps: string[] = []
