@@ -62,9 +62,8 @@ async function opened(): Promise<Map<string, Subject>> {
       await untilAnswers(subject.url, subject.client?.headers)
       await warm(subject, Math.max(...levels), warmSeconds)
     } catch (error) {
-      say(
-        `${name}: left out: ${error instanceof Error ? error.message.slice(0, 300) : String(error)}`,
-      )
+      const reason = error instanceof Error ? error.message.slice(0, 300) : String(error)
+      say(`${name}: left out: ${reason}`)
       for (const part of found.get(name)?.parts ?? []) await part.end()
       found.delete(name)
     }
@@ -106,7 +105,12 @@ const single = {
   ...(only === undefined || only.includes('tokens') ? await tokensOnce() : {}),
 }
 for (const [name, value] of Object.entries(single)) say(`${name}: ${value.toFixed(1)}`)
-const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GB, Node.js ${process.version}`
+const machine = [
+  cpus()[0]?.model ?? 'unknown processor',
+  `${cpus().length} cores`,
+  `${Math.round(totalmem() / 2 ** 30)} GB`,
+  `Node.js ${process.version}`,
+].join(', ')
 const text = report({ machine, rounds, closeRounds, seconds, warmSeconds, levels, samples, single })
 if (only === undefined)
   writeFileSync(

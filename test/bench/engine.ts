@@ -18,8 +18,12 @@ import { median } from './median.ts'
 const calls = Number(process.argv[2] ?? 50_000)
 const rounds = 5
 const filling = 'x'.repeat(700)
-const result = `"result":{"content":[{"type":"text","text":"${filling}${'y'.repeat(150)}"}],"isError":false`
-const envelope = `"_meta":{"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":{"elicitation":{}},"${metaKey.clientInfo}":{"name":"bench","version":"1"}}`
+const content = filling + 'y'.repeat(150)
+const result = `"result":{"content":[{"type":"text","text":"${content}"}],"isError":false`
+const envelope =
+  `"_meta":{"${metaKey.protocolVersion}":"2026-07-28",` +
+  `"${metaKey.clientCapabilities}":{"elicitation":{}},` +
+  `"${metaKey.clientInfo}":{"name":"bench","version":"1"}}`
 const headers = {
   'mcp-protocol-version': '2026-07-28',
   'mcp-method': 'tools/call',
@@ -27,7 +31,11 @@ const headers = {
 }
 
 function call(index: number, meta = ''): string {
-  return `{"jsonrpc":"2.0","id":${index},"method":"tools/call","params":{"name":"echo","arguments":{"message":"${filling}","index":${index}}${meta}}}`
+  const args = `{"message":"${filling}","index":${index}}`
+  return (
+    `{"jsonrpc":"2.0","id":${index},"method":"tools/call",` +
+    `"params":{"name":"echo","arguments":${args}${meta}}}`
+  )
 }
 
 function modern(index: number, body = call(index, `,${envelope}`)): ModernRequest {
@@ -50,11 +58,14 @@ function legacyServer(asks: boolean) {
     send: (text: string) => {
       if (text.includes('"method":"tools/call"')) {
         const id = idOf(text)
-        const question = `{"jsonrpc":"2.0","id":"q${id}","method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object","properties":{}}}}`
+        const question =
+          `{"jsonrpc":"2.0","id":"q${id}","method":"elicitation/create","params":` +
+          '{"message":"Who?","requestedSchema":{"type":"object","properties":{}}}}'
         listener.receive(asks ? question : `{"jsonrpc":"2.0","id":${id},${result}}}`, id)
       } else if (text.includes('"method":"initialize"'))
         listener.receive(
-          '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}}',
+          '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25",' +
+            '"capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}}',
         )
     },
   })
@@ -100,7 +111,8 @@ function legacyToModern(count: number): void {
             : known
         exchange.answer(
           200,
-          `{"jsonrpc":"2.0","id":${id},${answer},"resultType":"complete","_meta":{"${metaKey.serverInfo}":{"name":"x","version":"1"}}}}`,
+          `{"jsonrpc":"2.0","id":${id},${answer},"resultType":"complete",` +
+            `"_meta":{"${metaKey.serverInfo}":{"name":"x","version":"1"}}}}`,
         )
       },
       gone: () => undefined,
@@ -110,7 +122,8 @@ function legacyToModern(count: number): void {
     later: () => undefined,
   })
   engine.receive(
-    '{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}}}}',
+    '{"jsonrpc":"2.0","id":"i","method":"initialize",' +
+      '"params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}}}}',
   )
   for (let index = 0; index < count; index += 1) engine.receive(call(index))
   if (answers !== count + 1) throw new Error(`${answers} answers to ${count} calls`)
@@ -144,11 +157,9 @@ for (const [name, run] of [
     run(calls)
     return (2 * calls) / (Number(process.hrtime.bigint() - before) / 1e9)
   })
-  process.stdout.write(
-    `${name}: ${Math.round(median(rates)).toLocaleString('en')} messages/s (median of ${rounds} rounds)\n`,
-  )
+  const rate = Math.round(median(rates)).toLocaleString('en')
+  process.stdout.write(`${name}: ${rate} messages/s (median of ${rounds} rounds)\n`)
 }
 const parked = await parkedMegabytes(1000)
-process.stdout.write(
-  `1,000 parked calls: ${parked.toFixed(1)} MB of heap${globalThis.gc === undefined ? ' (with garbage: run with --expose-gc)' : ''}\n`,
-)
+const note = globalThis.gc === undefined ? ' (with garbage: run with --expose-gc)' : ''
+process.stdout.write(`1,000 parked calls: ${parked.toFixed(1)} MB of heap${note}\n`)

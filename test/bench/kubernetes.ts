@@ -234,11 +234,17 @@ if (example !== undefined) await publishImage(example)
 const figures: Record<string, number> = { ...(await times()), ...(await scale()) }
 const row = (what: string, figure: string, digits: number, goal?: number): string => {
   const value = figures[figure] ?? Number.NaN
-  return `| ${what} | ${value.toFixed(digits)} | ${goal === undefined ? '' : `≤ ${goal}`} | ${goal === undefined ? '' : value <= goal ? 'met' : '**not met**'} |`
+  const verdict = goal === undefined || value <= goal ? 'met' : '**not met**'
+  const [bound, end] = goal === undefined ? ['', ''] : [`≤ ${goal}`, verdict]
+  return `| ${what} | ${value.toFixed(digits)} | ${bound} | ${end} |`
 }
+const cores = `${cpus().length} cores (${cpus()[0]?.model})`
 const section = `${kubernetesHeading}
-\`npm run bench:kubernetes\` measures this on the cluster of KUBECONFIG and writes this section: one node that shares ${cpus().length} cores (${cpus()[0]?.model}) with the gateway and the load. ${adapters} adapters with ${2 * adapters} replicas are real objects, whose pods
-no node takes. Work is the processor time of the gateway's process; requests are counted between it and the API server.
+\`npm run bench:kubernetes\` measures this on the cluster of KUBECONFIG and writes this section. The
+cluster has one node, which shares ${cores} with the gateway and the load.
+${adapters} adapters with ${2 * adapters} replicas are real objects, whose pods no node takes. Work
+is the processor time of the gateway's process. A proxy between the gateway and the API server
+counts the requests.
 
 | | measured | goal | |
 |---|---|---|---|
@@ -248,17 +254,19 @@ ${[
   row('pod Ready to routable, worst, ms', 'routableWorstMs', 0, 1000),
   row('one change: work, p50 ms', 'changeCpuMs', 0, 200),
   row('one change: requests', 'changeRequests', 0),
-  row('everything looked at anew after a start, ms', 'resyncMs', 0, 30_000),
+  row('a look at everything after a start, ms', 'resyncMs', 0, 30_000),
   row('the same: requests, lists included', 'resyncRequests', 0),
   row('the same: work since the process began, ms', 'resyncCpuMs', 0),
   row('memory above empty, MB', 'memoryMb', 0, 150),
   row('memory above empty after a start, MB', 'memoryAfterStartMb', 0, 150),
   row('requests in the steady state, a second', 'requestsPerSecond', 2, 1),
   row('work in the steady state, ms a minute', 'steadyCpuMs', 0),
-  row('registering all, until applied, ms', 'registeredMs', 0),
+  row('registering all adapters until applied, ms', 'registeredMs', 0),
 ].join('\n')}
 
-Until the first call, it is the cluster that takes its time: placing, asking the registry for the image, starting it and probing it once a second. What is looked at anew after a start is applied anew, object by object; the API server's answers are what that waits for.
+Until the first call, the cluster takes the time: it places the pod, asks the registry for the
+image, starts the pod and probes it once a second. After a start, the gateway looks at everything
+and applies it again, object by object. It waits there for the API server's answers.
 `
 say(section)
 const page = readFileSync(values.out, 'utf8')

@@ -59,7 +59,8 @@ class Connection {
       ...(era === 'legacy' ? {} : { 'mcp-method': 'tools/call', 'mcp-name': 'echo' }),
       ...headers,
     })
-    this.#head = `POST ${url.pathname}${url.search} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}`
+    const first = `POST ${url.pathname}${url.search} HTTP/1.1\r\n`
+    this.#head = first + lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')
     this.#socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true })
     this.#socket.setEncoding('latin1')
     this.#socket.on('data', (text: string) => this.#take(text))
@@ -71,9 +72,9 @@ class Connection {
     return new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
-      this.#socket.write(
-        `${this.#head}${session === undefined ? '' : `mcp-session-id: ${session}\r\n`}content-length: ${body.length}\r\n\r\n${body}`,
-      )
+      const sessionId = session === undefined ? '' : `mcp-session-id: ${session}\r\n`
+      const length = `content-length: ${body.length}\r\n\r\n`
+      this.#socket.write(`${this.#head}${sessionId}${length}${body}`)
     })
   }
 
@@ -158,7 +159,10 @@ async function run(options: LoadOptions): Promise<LoadResult> {
     for (let count = 1; !over; count += 1) {
       const marker = `${who}-${count}`
       const args = `{"marker":"${marker}","text":"the quick brown fox jumps over the lazy dog"}`
-      const body = `{"jsonrpc":"2.0","id":${count},"method":"tools/call","params":{"name":"echo","arguments":${args}${client.era === 'legacy' ? '' : envelope}}}`
+      const meta = client.era === 'legacy' ? '' : envelope
+      const body =
+        `{"jsonrpc":"2.0","id":${count},"method":"tools/call",` +
+        `"params":{"name":"echo","arguments":${args}${meta}}}`
       const start = performance.now()
       try {
         const answer = await connection.send(body, session)

@@ -85,8 +85,15 @@ export async function measure(
     sessionP50: result.sessionP50,
     errors: result.errors,
   }
-  process.stdout.write(
-    `${name} @${connections}: ${Math.round(figures.rps)} rps, p50 ${figures.p50.toFixed(3)} ms, p99 ${figures.p99.toFixed(2)} ms, cpu ${figures.cpu.toFixed(0)} µs, rss ${figures.rss.toFixed(0)} MB, session ${figures.sessionP50.toFixed(1)} ms, errors ${figures.errors}\n`,
-  )
+  const line = [
+    `${name} @${connections}: ${Math.round(figures.rps)} rps`,
+    `p50 ${figures.p50.toFixed(3)} ms`,
+    `p99 ${figures.p99.toFixed(2)} ms`,
+    `cpu ${figures.cpu.toFixed(0)} µs`,
+    `rss ${figures.rss.toFixed(0)} MB`,
+    `session ${figures.sessionP50.toFixed(1)} ms`,
+    `errors ${figures.errors}`,
+  ].join(', ')
+  process.stdout.write(`${line}\n`)
   return figures
 }

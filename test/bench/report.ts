@@ -31,45 +31,93 @@ export interface Report {
 
 const preface = (warmSeconds: number): string => `# Benchmarks
 
-What the gateway and the bridge cost, beside a plain forwarder and beside their peers. The forwarder is simple, not the fastest
-that Node.js allows: a tuned one costs less, so its ratios are no distance from a minimum. \`npm run bench\` measures all of it in one run on one machine and writes
-this file but for the section on Kubernetes (in about 25 minutes; \`npm run bench -- --quick\` in three minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
+This page shows the cost of the gateway and of the bridge, beside a plain forwarder and beside
+their peers. The forwarder is simple, not the fastest that Node.js allows. A tuned one costs
+less, so its ratios do not tell the distance from a minimum.
 
-How: every subject is a process of its own; all of them are started, and warmed, before anything is measured: 30,000 calls over 32 connections, or as many as it answers in ${warmSeconds} s. By then V8 has compiled
-what a call passes through, and its processor time per call hardly falls any more (the first second after a start costs three to five times as much). Each connection has its own MCP session, settled before the clock starts, and sends one \`tools/call\` after another, each with arguments of its own, to a very fast echo server;
-a sample of the answers is checked. New sessions are timed one by one (at 8 connections with 300 ms between them, so that a bridge has its spare child warm). Subjects take turns of a second;
-each figure is the median of the rounds, and each ratio the median of the rounds' ratios, because other guests of the machine's host make it another machine from minute to minute: the same process costs 85 µs a call in one round and 120 µs in the next.
-32 connections are measured in each round, fewer in each third; subjects whose goals leave a tenth of room take more turns among themselves, as one process differs from itself by more than that from one second to the next. Processor time is that of the proxy's own process (for gateway + bridge, of both), from \`/proc\`;
-load generator and echo server run on the same machine, so requests per second compare only within one run. Ratios hold; absolute figures are this machine's.
-The gateway runs with its defaults: access log on, Host check, authorization and session unsealing on every request.
+\`npm run bench\` measures all of it in one run on one machine, in about 25 minutes. It writes
+this page except for the section on Kubernetes. \`npm run bench -- --quick\` takes three minutes;
+\`--only gateway,"bare forwarder"\` measures a part, and writes nothing.
 
-Tokens: \`gateway (tokens)\` is the gateway with access tokens of an OIDC issuer (RS256, 1 kB), which each request carries and which is verified once. A token that is not known yet is measured as the processor time of 2,000 requests with tokens of their own above that of 2,000 with one. The flood comes over as many
-connections as the good calls, as fast as it is answered, from the same address, each request with a bad token of its own.
+- Every subject is a process of its own. The bench starts and warms all subjects before it
+  measures: each answers 30,000 calls over 32 connections, or as many as it can in ${warmSeconds} s. By
+  then V8 has compiled the path of a call, and the processor time per call hardly falls any
+  more. In the first second after a start, a call costs three to five times as much.
+- Each connection has its own MCP session before the clock starts. The connection sends one
+  \`tools/call\` after another, each with arguments of its own, to a very fast echo server. The
+  load checks a sample of the answers.
+- The load times new sessions one by one. At 8 connections 300 ms lie between them, so that a
+  bridge has its spare child warm.
+- Subjects take turns of a second. Each figure is the median of the rounds, and each ratio is
+  the median of the rounds' ratios. Other guests of the host change the machine from minute to
+  minute: the same process costs 85 µs a call in one round and 120 µs in the next.
+- Each round measures 32 connections, and each third round also measures fewer. Subjects whose
+  goals leave a tenth of room take more turns among themselves, because one process differs
+  from itself by more than that from one second to the next.
+- Processor time is that of the proxy's own process (for gateway + bridge, of both), from
+  \`/proc\`. Load generator and echo server run on the same machine, so requests per second
+  compare only within one run. Ratios hold; absolute figures belong to this machine.
+- The gateway runs with its defaults: access log on, Host check, authorization and session
+  unsealing on every request.
+- Figures of starting and ending are the medians of five.
 
-Starting and ending are the medians of five.
+**Tokens.** \`gateway (tokens)\` is the gateway with access tokens of an OIDC issuer (RS256, 1
+kB). Each request carries a token, and the gateway verifies each token once. The cost of an
+unknown token is the processor time of 2,000 requests with tokens of their own, less that of
+2,000 requests with one token. The flood comes from the same address over as many connections
+as the good calls. It sends as fast as the gateway answers, with another bad token in each
+request.
 
-Tools: \`tool call\` is a \`tools/call\` at \`/mcp\` by a client of 2026-07-28 to a tool that is the echo server's plain HTTP side; \`(session)\` the same by a client of 2025-11-25. 10,000 tools are registered through \`POST /tools\`, once, by somebody else for a role
-(definitions of 1 kB, served elsewhere, so that nothing has to run for them; what 1,000 take is the median of the ten thousands); each subject with many tools starts with a copy of that data folder. \`(many tools)\` is a caller who has the role, \`(many hidden)\` one who has not and sees one tool.
+**Tools.** \`tool call\` is a \`tools/call\` at \`/mcp\` by a client of 2026-07-28 to a tool that is
+the plain HTTP side of the echo server; \`(session)\` is the same by a client of 2025-11-25.
+Another caller registers 10,000 tools for a role through \`POST /tools\`, once. Their definitions
+have 1 kB, and their endpoints are elsewhere, so that nothing has to run for them. The figure
+for 1,000 is the median of the ten thousands. Each subject with many tools starts with a copy
+of that data folder. \`(many tools)\` is a caller with the role. \`(many hidden)\` is a caller
+without the role, who sees one tool.
 `
 
 const notes = `## Where the time goes
 
-**gateway + bridge at one connection** is bound by latency, not by work: a call crosses four processes one after another (client, gateway, bridge, server child), and at one connection nothing overlaps.
-A profile of the gateway there (\`--cpu-prof\`, 2,650 calls/s) shows it idle for two thirds of the time; of the rest a quarter is the \`writev\` of two small messages, each of which also wakes the
-next process, and nothing else is above 2 %. System calls are the fewest there can be: two writes, two reads and two waits for a call. The bridge alone answers in half the time of the better peer; what the gateway adds
-beside is one hop, as much as a bare forwarder adds. Tried, with several interleaved runs each: collecting garbage on one thread and smaller or larger young generations (no difference beyond the noise of 5 %), no
-helper threads (\`--v8-pool-size=0\`: about 3 %), a Unix socket between gateway and bridge (6 %: 2,756 instead of 2,599 calls/s; kept for when the bridge is to be out of reach of other local users too).
+**gateway + bridge at one connection** is bound by latency, not by work. A call crosses four
+processes one after another (client, gateway, bridge, server child), and at one connection
+nothing overlaps. A profile of the gateway there (\`--cpu-prof\`, 2,650 calls/s) shows it idle
+for two thirds of the time. A quarter of the rest is the \`writev\` of two small messages, each
+of which also wakes the next process. Nothing else is above 2 %. A call needs two writes, two
+reads and two waits, and no fewer system calls are possible. The bridge alone answers in half
+the time of the better peer. The gateway adds one hop to that, as much as a bare forwarder
+adds.
 
-**Translated calls** make more garbage than passed ones. What made it dear was a chain: V8 keeps the old table of a Map that it has rebuilt, and through it every later table with what each held, until a full collection; requests that
-come and go in Maps so survived for long (a third of the processor time of a translated call). They are held in plain tables now. The engine alone (\`node --expose-gc --import tsx test/bench/engine.ts\`) does 129,000 messages/s of 1 kB from the modern to the legacy era and 195,000 in the other direction
-(goal: 50,000); 1,000 parked calls take 3.1 MB (goal: 50).
+Three changes were tried, with several interleaved runs each. Collecting garbage on one thread,
+and smaller or larger young generations, made no difference beyond the noise of 5 %. No helper
+threads (\`--v8-pool-size=0\`) gave about 3 %. A Unix socket between gateway and bridge gave 6 %
+(2,756 instead of 2,599 calls/s). It remains an option for keeping the bridge out of reach of
+other local users.
 
-**Registering a tool** takes 2.5 to 3.5 ms beyond the client's own: the transaction about 1 ms, of which the \`fsync\` is a third to a half; compiling the schema in a thread of its own 0.6 ms; then routing, validation, the audit record and the reconciler's look at what is new. It was twice that. Counting what an owner holds took as
-long as it held things (0.7 ms at 5,000 of them), and is kept beside by triggers now. Rows of kilobytes in a table without row ids made a tree eight levels deep, whose every level was read from a page of its own. Ajv optimizes its code for a quarter of its time, which V8 does by itself.
+**Translated calls** make more garbage than passed ones. The cost came from a chain: V8 keeps
+the old table of a Map that it has rebuilt. Through that table it keeps every later table and
+its contents, until a full collection. Requests that come and go in Maps survived for long in
+this way (a third of the processor time of a translated call). Plain tables hold them now. The
+engine alone (\`node --expose-gc --import tsx test/bench/engine.ts\`) does 129,000 messages/s of
+1 kB from the modern to the legacy era, and 195,000 in the other direction (goal: 50,000).
+1,000 parked calls take 3.1 MB (goal: 50).
 
-**A token** that is known costs its comparison with the one that its connection showed last, and a kilobyte more to receive: 2 to 3 µs a call. Looking for an API key in it by an expression took as long again.
+**Registering a tool** takes 2.5 to 3.5 ms beyond the client's own time. The transaction takes
+about 1 ms, and the \`fsync\` is a third to a half of it. Compiling the schema in a thread of its
+own takes 0.6 ms. Routing, validation, the audit record and the reconciler's look at new tools
+take the rest. Registering once took twice as long, for three reasons. Counting an owner's
+resources took as long as the owner had resources (0.7 ms at 5,000 of them); triggers keep the
+count now. Rows of kilobytes in a table without row ids made a tree eight levels deep, and
+every level was a page to read. Ajv spent a quarter of its time on optimizing its code, which
+V8 does by itself.
 
-**Large answers** leave dead buffers behind, of which V8 sees only the heads: it let 32 MB gather. The gateway collects its young generation after every 8 MB that it passed on, which takes about a millisecond.
+**A known token** costs a comparison with the last token of its connection, and a kilobyte more
+to receive: 2 to 3 µs a call. Looking for an API key in the token by an expression took as long
+again.
+
+**Large answers** leave dead buffers behind. V8 sees only their heads, and let 32 MB gather.
+The gateway collects its young generation after every 8 MB that it has passed on, which takes
+about a millisecond.
 `
 
 /** Writes the figures as a page, with the goals and whether each is met. */
@@ -83,18 +131,75 @@ export function report({
   samples,
   single,
 }: Report): string {
-  const of = (name: string, level: number, figure: keyof Figures): number =>
-    median((samples.get(`${name}@${level}`) ?? []).map((each) => each[figure]))
+  const among = Math.max(...levels)
+  const conditions =
+    `${machine}.\n${rounds} rounds of ${seconds} s, ` +
+    `and ${closeRounds} more at ${among} connections for goals that compare to a tenth.\n`
+  const tables = levels.map((level) => tableOf(level, samples))
+  const once = Object.entries(single).map(([name, value]) => `| ${name} | ${value.toFixed(1)} |`)
+
+  return [
+    preface(warmSeconds),
+    conditions,
+    `## Goals\n\n| | measured | goal | |\n|---|---|---|---|\n${goalsOf(levels, samples, single)}\n`,
+    ...tables,
+    `## Once\n\n| | |\n|---|---|\n${once.join('\n')}\n`,
+    notes,
+  ].join('\n')
+}
+
+function figureOf(samples: Samples, name: string, level: number, figure: keyof Figures): number {
+  return median((samples.get(`${name}@${level}`) ?? []).map((each) => each[figure]))
+}
+
+/** The figures of all subjects at one number of connections. */
+function tableOf(level: number, samples: Samples): string {
   const names = [...new Set([...samples.keys()].map((key) => key.slice(0, key.lastIndexOf('@'))))]
-  const tables = levels.map((level) => {
-    const rows = names
-      .filter((name) => samples.has(`${name}@${level}`))
-      .map(
-        (name) =>
-          `| ${name} | ${of(name, level, 'rps').toFixed(0)} | ${of(name, level, 'p50').toFixed(3)} | ${of(name, level, 'p99').toFixed(2)} | ${of(name, level, 'cpu').toFixed(0)} | ${of(name, level, 'rss').toFixed(0)} | ${of(name, level, 'sessionP50').toFixed(1)} | ${of(name, level, 'errors')} |`,
+  const columns: readonly [keyof Figures, number][] = [
+    ['rps', 0],
+    ['p50', 3],
+    ['p99', 2],
+    ['cpu', 0],
+    ['rss', 0],
+    ['sessionP50', 1],
+    ['errors', 0],
+  ]
+  const rows = names
+    .filter((name) => samples.has(`${name}@${level}`))
+    .map((name) => {
+      const cells = columns.map(([figure, digits]) =>
+        figureOf(samples, name, level, figure).toFixed(digits),
       )
-    return `## ${level} connection${level === 1 ? '' : 's'}\n\n| | requests/s | p50 ms | p99 ms | CPU µs/request | RSS MB | new session ms | errors |\n|---|---|---|---|---|---|---|---|\n${rows.join('\n')}\n`
-  })
+      return `| ${[name, ...cells].join(' | ')} |`
+    })
+
+  return [
+    `## ${level} connection${level === 1 ? '' : 's'}\n`,
+    '| | requests/s | p50 ms | p99 ms | CPU µs/request | RSS MB | new session ms | errors |',
+    '|---|---|---|---|---|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n')
+}
+
+function goalsOf(levels: Report['levels'], samples: Samples, single: Report['single']): string {
+  return targetsOf(levels, samples, single)
+    .filter(([, value]) => !Number.isNaN(value))
+    .map(([subject, value, sign, goal]) => {
+      const isMet = sign === '≤' ? value <= goal : value >= goal
+      const verdict = isMet ? 'met' : '**not met**'
+      return `| ${subject} | ${value.toFixed(2)} | ${sign} ${goal} | ${verdict} |`
+    })
+    .join('\n')
+}
+
+function targetsOf(
+  levels: Report['levels'],
+  samples: Samples,
+  single: Report['single'],
+): [string, number, '≤' | '≥', number][] {
+  const of = (name: string, level: number, figure: keyof Figures): number =>
+    figureOf(samples, name, level, figure)
   /**
    * The median of the rounds' ratios of one subject to another, because the machine differs from
    * minute to minute.
@@ -107,7 +212,8 @@ export function report({
   }
   const toBetterPeer = (name: string, level: number): number =>
     Math.min(ratio(name, 'mcp-proxy', level, 'rps'), ratio(name, 'supergateway', level, 'rps'))
-  const targets: [string, number, '≤' | '≥', number][] = [
+
+  return [
     [
       'gateway: CPU per request at 32, ratio to the bare forwarder',
       ratio('gateway', 'bare forwarder', 32, 'cpu'),
@@ -224,15 +330,4 @@ export function report({
       1000,
     ],
   ]
-  const goals = targets
-    .filter(([, value]) => !Number.isNaN(value))
-    .map(
-      ([what, value, sign, goal]) =>
-        `| ${what} | ${value.toFixed(2)} | ${sign} ${goal} | ${(sign === '≤' ? value <= goal : value >= goal) ? 'met' : '**not met**'} |`,
-    )
-  return `${preface(warmSeconds)}\n${machine}. ${rounds} rounds of ${seconds} s, and ${closeRounds} more at ${Math.max(...levels)} connections of what is compared to a tenth.\n\n## Goals\n\n| | measured | goal | |\n|---|---|---|---|\n${goals.join('\n')}\n\n${tables.join('\n')}\n## Once\n\n| | |\n|---|---|\n${Object.entries(
-    single,
-  )
-    .map(([name, value]) => `| ${name} | ${value.toFixed(1)} |`)
-    .join('\n')}\n\n${notes}`
 }

@@ -60,7 +60,30 @@ export const subjects: Readonly<Record<string, () => Promise<Subject>>> = {
     const file = join(folder, `nginx-${port}.conf`)
     writeFileSync(
       file,
-      `daemon off; master_process off; pid ${folder}/nginx-${port}.pid; error_log /dev/null; events {} http { access_log off; client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/f; uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s; upstream e { server 127.0.0.1:${upstream}; keepalive 64; } server { listen 127.0.0.1:${port}; keepalive_requests 100000000; location / { proxy_pass http://e; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } } }`,
+      `daemon off;
+       master_process off;
+       pid ${folder}/nginx-${port}.pid;
+       error_log /dev/null;
+       events {}
+       http {
+         access_log off;
+         client_body_temp_path ${folder}/body;
+         proxy_temp_path ${folder}/proxy;
+         fastcgi_temp_path ${folder}/f;
+         uwsgi_temp_path ${folder}/u;
+         scgi_temp_path ${folder}/s;
+         upstream e { server 127.0.0.1:${upstream}; keepalive 64; }
+         server {
+           listen 127.0.0.1:${port};
+           keepalive_requests 100000000;
+           location / {
+             proxy_pass http://e;
+             proxy_http_version 1.1;
+             proxy_set_header Connection "";
+             proxy_buffering off;
+           }
+         }
+       }`,
     )
     const nginx = await start(['nginx', '-c', file], {}, port)
     return { url: `http://127.0.0.1:${port}/mcp`, pid: nginx.pid, parts: [nginx, echo] }

@@ -60,7 +60,8 @@ function otherTool(index: number): unknown {
         name,
         title: `Report ${index}`,
         description:
-          'Makes a report of one customer over a span of time, with totals by month and by product. Use it when somebody asks how a customer does.',
+          'Makes a report of one customer over a span of time, with totals by month and by ' +
+          'product. Use it when somebody asks how a customer does.',
         inputSchema: {
           type: 'object',
           properties: {

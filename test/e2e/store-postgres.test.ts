@@ -269,7 +269,7 @@ describe.skipIf(missing !== undefined)(
       expect([status, stderr]).toEqual([
         1,
         expect.stringMatching(
-          /The database postgres:\/\/gateways@127\.0\.0\.1:\d+\/gateways cannot be used: .*ECONNREFUSED/,
+          /postgres:\/\/gateways@127\.0\.0\.1:\d+\/gateways cannot be used: .*ECONNREFUSED/,
         ),
       ])
       expect(stdout + stderr).not.toContain(environment['PGPASSWORD'])

@@ -294,7 +294,10 @@ describe('a tool gateway', () => {
   test('a tool gateway needs the key, a name, and a gateway to start', async () => {
     const start = GatewayProcess.start({ config: { role: 'tool-gateway' } })
     await expect(start).rejects.toThrow(
-      /sessions\.keys: must have the key[\s\S]*cluster\.name: must be set[\s\S]*tools\.followed: must name/,
+      new RegExp(
+        String.raw`sessions\.keys: must have the key[\s\S]*cluster\.name: must be set[\s\S]*` +
+          String.raw`tools\.followed: must name`,
+      ),
     )
   })
 

@@ -295,7 +295,8 @@ describe('the local deployment', () => {
       expect(await call('add', { a: 1, b: 2 })).toBe('3'),
     )
     const starters = ['node', 'npm', 'npx', 'uv', 'uvx', 'python3', 'git', 'tini']
-    const look = `id -u; for each in ${starters.join(' ')}; do command -v $each | sed 's,.*/,,'; done`
+    const all = starters.join(' ')
+    const look = `id -u; for each in ${all}; do command -v $each | sed 's,.*/,,'; done`
     expect((await inNamespace('exec', 'remote-0', '--', 'sh', '-c', look)).split('\n')).toEqual([
       '1100',
       ...starters,

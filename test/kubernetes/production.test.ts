@@ -256,5 +256,7 @@ describe('under traffic', () => {
 
 const killGateway = `
   const { readdirSync, readFileSync } = require('node:fs')
-  for (const pid of readdirSync('/proc').filter((name) => Number(name) > 1 && Number(name) !== process.pid))
-    if (readFileSync('/proc/' + pid + '/cmdline', 'latin1').includes('bundle/mcp-gateway.js')) process.kill(Number(pid), 'SIGKILL')`
+  const others = readdirSync('/proc').map(Number).filter((pid) => pid > 1 && pid !== process.pid)
+  for (const pid of others)
+    if (readFileSync('/proc/' + pid + '/cmdline', 'latin1').includes('bundle/mcp-gateway.js'))
+      process.kill(pid, 'SIGKILL')`

@@ -134,8 +134,13 @@ export class HostileMessages {
     if (this.#chance(2000)) return '['.repeat(1500) + ']'.repeat(1500)
     const kind = depth === 0 ? 0 : this.#below(4)
     if (kind === 1) return this.#list(3, () => this.#value(depth - 1))
-    if (kind === 2)
-      return `{${Array.from({ length: this.#below(3) }, () => `"${this.#pick(['id', 'name', 'a'])}":${this.#value(depth - 1)}`).join()}}`
+    if (kind === 2) {
+      const members = Array.from(
+        { length: this.#below(3) },
+        () => `"${this.#pick(['id', 'name', 'a'])}":${this.#value(depth - 1)}`,
+      )
+      return `{${members.join()}}`
+    }
     return this.#pick(scalars)
   }
 

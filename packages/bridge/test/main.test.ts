@@ -52,6 +52,15 @@ async function start(
   return { ...program, url }
 }
 
+/** A server whose answers hold its environment. */
+const environmentTeller = `
+  require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+    const { id } = JSON.parse(line)
+    const environment = process.env
+    const result = { protocolVersion: '2025-11-25', capabilities: {}, environment }
+    if (id !== undefined) console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
+  })`
+
 const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
 const post = (url: string, message: unknown, session?: string | null): Promise<Response> =>
   fetch(url, {
@@ -244,7 +253,8 @@ describe('the server behind the bridge', () => {
       const words = process.argv.slice(1);
       require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
         const { id } = JSON.parse(line);
-        if (id !== undefined) console.log(JSON.stringify({ jsonrpc: '2.0', id, result: { protocolVersion: '2025-11-25', capabilities: {}, words } }))
+        const result = { protocolVersion: '2025-11-25', capabilities: {}, words };
+        if (id !== undefined) console.log(JSON.stringify({ jsonrpc: '2.0', id, result }));
       })`
     const words = [`it's`, 'a "b"', '\\', '$HOME', '*', ' ', 'é🦊']
     const { url } = await start([
@@ -258,11 +268,8 @@ describe('the server behind the bridge', () => {
   })
 
   test('the bridge’s own settings leave LOG_LEVEL, HOST and PORT to the server', async () => {
-    const script =
-      `require('node:readline').createInterface({input:process.stdin}).on('line',` +
-      `(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
     const own = { LOG_LEVEL: 'INFO', HOST: 'db.example', PORT: '5432', PYTHONUNBUFFERED: '' }
-    const { url } = await start(['--', process.execPath, '-e', script], {
+    const { url } = await start(['--', process.execPath, '-e', environmentTeller], {
       ...own,
       MCP_LOG_LEVEL: 'warn',
       MCP_HOST: '127.0.0.1',
@@ -277,10 +284,7 @@ describe('the server behind the bridge', () => {
   })
 
   test('the server gets the environment, without the variables of the bridge', async () => {
-    const script =
-      `require('node:readline').createInterface({input:process.stdin}).on('line',` +
-      `(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
-    const { url } = await start(['--', process.execPath, '-e', script], {
+    const { url } = await start(['--', process.execPath, '-e', environmentTeller], {
       MINE: 'x',
       MCP_PROXY_HEADERS: 'A: secret',
       LOG_LEVEL: 'warn',
@@ -318,7 +322,9 @@ describe('the server behind the bridge', () => {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bridge-'))
     const mark = JSON.stringify(join(folder, 'mark'))
     // The first child never answers. All others end at once.
-    const script = `try{require('node:fs').mkdirSync(${mark});process.stdin.resume()}catch{process.exit(3)}`
+    const script =
+      `try { require('node:fs').mkdirSync(${mark}); process.stdin.resume() } ` +
+      'catch { process.exit(3) }'
     const { url } = await start(['--', process.execPath, '-e', script], { MCP_ERAS: 'passthrough' })
 
     const answer = await post(url, initialize)

@@ -18,7 +18,8 @@ const program = `
       return answer({ resultType: 'complete', supportedVersions: ['2026-07-28'],
         capabilities: { tools: {} }, serverInfo: { name: 's', version: '1' } })
     if (method !== 'tools/call')
-      return console.log(JSON.stringify({ jsonrpc: '2.0', id, error: { code: -32601, message: 'no' } }))
+      return console.log(JSON.stringify({
+        jsonrpc: '2.0', id, error: { code: -32601, message: 'no' } }))
     if (params.name === 'late')
       return setTimeout(() => answer({ resultType: 'complete',
         content: [{ type: 'text', text: 'mine' }] }), 500)

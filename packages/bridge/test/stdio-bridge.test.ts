@@ -90,9 +90,11 @@ function scripted(
     const send = (message) => raw(JSON.stringify({ jsonrpc: '2.0', ...message }) + '\\n')
     require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
       const m = JSON.parse(line)
-      if (m.method === 'initialize' && ${initialize === ''}) return send({ id: m.id, result: { protocolVersion: '2025-11-25', capabilities: {} } })
+      if (m.method === 'initialize' && ${initialize === ''})
+        return send({ id: m.id, result: { protocolVersion: '2025-11-25', capabilities: {} } })
       if (m.params?.name === 'pid') return send({ id: m.id, result: {} })
-      if (m.method === 'server/discover') return send({ id: m.id, error: { code: -32601, message: 'no' } })
+      if (m.method === 'server/discover')
+        return send({ id: m.id, error: { code: -32601, message: 'no' } })
       ${reaction}
     })`
   return start([], { command: process.execPath, args: ['-e', script], ...changes })
@@ -379,7 +381,9 @@ describe('clients that go away', () => {
     const url = await scripted(`
       if (m.id === 'left') globalThis.left = m
       if (m.id === 'now') {
-        for (let n = 0; n < 3; n += 1) send({ method: 'notifications/progress', params: { progressToken: 'p', progress: n } })
+        const method = 'notifications/progress'
+        for (let n = 0; n < 3; n += 1)
+          send({ method, params: { progressToken: 'p', progress: n } })
         send({ id: 'left', result: {} })
         setTimeout(() => send({ id: 'now', result: {} }), 100)
       }`)
@@ -404,7 +408,9 @@ describe('clients that go away', () => {
 
   test('a cancelled call is answered, and later messages go to the open one', async () => {
     const url = await scripted(`
-      if (m.id === 'ask') { send({ id: 's1', method: 'roots/list' }); send({ id: 'ask', result: {} }) }`)
+      if (m.id !== 'ask') return
+      send({ id: 's1', method: 'roots/list' })
+      send({ id: 'ask', result: {} })`)
     const session = await openSession(url)
     const cancelled = post(url, session, call('never', {}, 'c'))
     await expect.poll(async () => (await post(url, session, call('pid', {}, 'c'))).status).toBe(400)
@@ -635,7 +641,10 @@ describe('children that misbehave', () => {
       const { progressToken } = m.params._meta
       let progress = 0
       const timer = setInterval(() => {
-        if ((progress += 1) > 8) { clearInterval(timer); return send({ id: m.id, result: { done: true } }) }
+        if ((progress += 1) > 8) {
+          clearInterval(timer)
+          return send({ id: m.id, result: { done: true } })
+        }
         send({ method: 'notifications/progress', params: { progressToken, progress } })
       }, 400)`
     const url = await scripted(reaction, { answerTimeoutMs: 1500 })
@@ -751,8 +760,12 @@ describe('children that misbehave', () => {
     async (isolation) => {
       const reaction = `
         if (m.params?.name === 'words') raw('INFO [x] {1} ')
-        if (m.params?.name === 'nan') return raw('{"jsonrpc":"2.0","id":' + JSON.stringify(m.id) + ',"result":{"x":NaN}}\\n')
-        if (m.params?.name === 'nobody') return raw('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\\n')
+        const id = JSON.stringify(m.id)
+        if (m.params?.name === 'nan')
+          return raw('{"jsonrpc":"2.0","id":' + id + ',"result":{"x":NaN}}\\n')
+        const error = '{"code":-32700,"message":"Parse error"}'
+        if (m.params?.name === 'nobody')
+          return raw('{"jsonrpc":"2.0","id":null,"error":' + error + '}\\n')
         send({ id: m.id, result: { name: m.params?.name } })`
       const url = await scripted(reaction, { isolation })
       const session = await openSession(url)
@@ -786,7 +799,8 @@ describe('children that misbehave', () => {
 
   test('a child that exits while its fork holds the outputs fails its calls', async () => {
     const url = await scripted(`
-      require('node:child_process').spawn('sleep', ['60'], { stdio: ['ignore', 'inherit', 'inherit'] })
+      const stdio = ['ignore', 'inherit', 'inherit']
+      require('node:child_process').spawn('sleep', ['60'], { stdio })
       setTimeout(() => process.exit(9), 50)`)
     const session = await openSession(url)
     const answer = await fetch(url, {
@@ -880,7 +894,9 @@ describe('children that misbehave', () => {
       method: 'POST',
       signal: soon(),
       headers: { ...json, 'mcp-session-id': session },
-      body: String.raw`{"jsonrpc":"2.0","id":"a\/\u00e9","method":"tools/call","params":{"name":"progress","_meta":{"progressToken":"t\/1"}}}`,
+      body:
+        String.raw`{"jsonrpc":"2.0","id":"a\/\u00e9","method":"tools/call",` +
+        String.raw`"params":{"name":"progress","_meta":{"progressToken":"t\/1"}}}`,
     })
     expect((await events(answer)).length).toBe(5)
   })
@@ -889,7 +905,8 @@ describe('children that misbehave', () => {
     'a child that pings gets an answer though no client listens (isolation %s)',
     async (isolation) => {
       const reaction = `
-        if (m.result !== undefined && m.id === 'alive?') return send({ id: globalThis.call, result: { alive: true } })
+        if (m.result !== undefined && m.id === 'alive?')
+          return send({ id: globalThis.call, result: { alive: true } })
         if (m.params?.name !== 'asks') return
         globalThis.call = m.id
         send({ id: 'alive?', method: 'ping' })`
@@ -955,7 +972,10 @@ describe('a shared child', () => {
 
   test('a shared child hears an answer only from the client that it asked', async () => {
     const url = await scripted(
-      `if (m.params?.name === 'ask') { globalThis.call = m.id; send({ id: 'q', method: 'roots/list' }) }
+      `if (m.params?.name === 'ask') {
+         globalThis.call = m.id
+         send({ id: 'q', method: 'roots/list' })
+       }
        if (m.id === 'q') send({ id: globalThis.call, result: { heard: m.result } })`,
       { isolation: 'shared' },
     )
@@ -1044,14 +1064,19 @@ describe('a server of both eras that takes only the first era of a connection', 
     let era
     require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
       const { id, method } = JSON.parse(line)
-      const send = (answer) => process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, ...answer }) + '\\n')
+      const serverInfo = { name: 'both', version: '1' }
+      const send = (answer) =>
+        process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, ...answer }) + '\\n')
       if (method === 'server/discover') {
         era ??= 'modern'
-        return send({ result: { supportedVersions: ['2026-07-28'], capabilities: {}, serverInfo: { name: 'both', version: '1' } } })
+        const supportedVersions = ['2026-07-28']
+        return send({ result: { supportedVersions, capabilities: {}, serverInfo } })
       }
       if (method !== 'initialize') return
       era ??= 'legacy'
-      if (era === 'legacy') return send({ result: { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'both', version: '1' } } })
+      const protocolVersion = '2025-11-25'
+      if (era === 'legacy')
+        return send({ result: { protocolVersion, capabilities: {}, serverInfo } })
       send({ error: { code: -32022, message: 'connection is serving the 2026-07-28 protocol' } })
     })`
 

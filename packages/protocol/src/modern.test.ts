@@ -10,7 +10,8 @@ import {
 import { DuplicateMember } from './json/raw-object.ts'
 import { paramHeaderMistake, paramHeaders } from './translate/param-headers.ts'
 
-const envelope = `"_meta":{"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":{}}`
+const envelope =
+  `"_meta":{"${metaKey.protocolVersion}":"2026-07-28",` + `"${metaKey.clientCapabilities}":{}}`
 const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"work",${envelope}}}`
 const headers: EraHeaders = {
   'mcp-protocol-version': '2026-07-28',

@@ -89,11 +89,23 @@ export interface Server {
  * Says on standard error that the server has read a cancellation. No official server does. It
  * changes nothing else.
  */
-const spy = `data:text/javascript,${encodeURIComponent(
-  'import http from "node:http";' +
-    'const watch=s=>{const e=s.emit;s.emit=function(n,d){if(n==="data"&&String(d).includes("notifications/cancelled"))console.error("heard a cancellation");return e.apply(this,arguments)}};' +
-    'watch(process.stdin);const e=http.Server.prototype.emit;http.Server.prototype.emit=function(n,q){if(n==="request")watch(q);return e.apply(this,arguments)}',
-)}`
+const spy = `data:text/javascript,${encodeURIComponent(`
+  import http from 'node:http'
+  const watch = (stream) => {
+    const { emit } = stream
+    stream.emit = function (name, data) {
+      if (name === 'data' && String(data).includes('notifications/cancelled'))
+        console.error('heard a cancellation')
+      return emit.apply(this, arguments)
+    }
+  }
+  watch(process.stdin)
+  const { emit } = http.Server.prototype
+  http.Server.prototype.emit = function (name, request) {
+    if (name === 'request') watch(request)
+    return emit.apply(this, arguments)
+  }
+`)}`
 
 const everything: Offers = {
   'call a tool': [

@@ -189,14 +189,15 @@ describe('configuration', () => {
 
   test('a database on this machine or in a named clear network needs no TLS', () => {
     const keys = { MCPGW_SECRETS_KEYS: Buffer.alloc(32).toString('base64') }
-    for (const host of ['localhost', '[::1]', '%2Frun%2Fpostgresql', 'db.example'])
+    const databases = [
+      'localhost/mcp',
+      '[::1]/mcp',
+      '%2Frun%2Fpostgresql/mcp',
+      'db.example/mcp?sslmode=disable',
+    ]
+    for (const database of databases)
       expect(
-        mistakesOf({
-          environment: {
-            ...keys,
-            MCPGW_STORE_URL: `postgres://gw@${host}/mcp${host === 'db.example' ? '?sslmode=disable' : ''}`,
-          },
-        }),
+        mistakesOf({ environment: { ...keys, MCPGW_STORE_URL: `postgres://gw@${database}` } }),
       ).toEqual([])
   })
 
@@ -221,7 +222,10 @@ describe('configuration', () => {
       MCPGW_CLUSTER_PEERS: '{"a":"http://a:8000"}',
     }
     expect(mistakesOf({ environment }).join('\n')).toMatch(
-      /peersService: is instead of cluster\.peers[\s\S]*kind to kubernetes[\s\S]*sessions\.keys: must have[\s\S]*cluster\.name: must be/,
+      new RegExp(
+        String.raw`peersService: is instead of cluster\.peers[\s\S]*kind to kubernetes[\s\S]*` +
+          String.raw`sessions\.keys: must have[\s\S]*cluster\.name: must be`,
+      ),
     )
     expect(
       mistakesOf({ environment: { MCPGW_TOOLS_GATEWAYS_SERVICE: 'tools' } }).join('\n'),

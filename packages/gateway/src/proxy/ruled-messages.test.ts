@@ -79,8 +79,9 @@ describe('what a client sends', () => {
       entries.find(([key]) => key.toUpperCase() === name.toUpperCase())?.[1],
     'without spaces': (entries, name) => entries.findLast(([key]) => key.trim() === name)?.[1],
   }
+  const escaped = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
   const textOf = (name: string, escape: boolean): string =>
-    `"${Array.from(name, (each) => (escape ? `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}` : each)).join('')}"`
+    `"${escape ? Array.from(name, escaped).join('') : name}"`
   const key = (names: readonly string[]) => fc.constantFrom(...names)
   const entries = (names: readonly string[], value: fc.Arbitrary<string>) =>
     fc.array(fc.tuple(key(names), fc.boolean(), value), { minLength: 1, maxLength: 4 })

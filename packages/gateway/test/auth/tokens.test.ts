@@ -60,7 +60,10 @@ describe('bad tokens', () => {
     [
       'whose claims are no object',
       () =>
-        `${Buffer.from('{"alg":"RS256"}').toString('base64url')}.${Buffer.from('[]').toString('base64url')}.x`,
+        [
+          ...['{"alg":"RS256"}', '[]'].map((part) => Buffer.from(part).toString('base64url')),
+          'x',
+        ].join('.'),
       /JSON Web Token/,
     ],
     ['of 20 kB', () => 'x'.repeat(20_000), /longer than 16384/],
@@ -156,7 +159,10 @@ describe('bad tokens', () => {
       const told = JSON.parse(answer.body.toString()) as { detail: string }
       expect(told.detail).toMatch(says)
       expect(answer.headers['www-authenticate']).toMatch(
-        /^Bearer resource_metadata="[^"]+", error="invalid_token", error_description="[^"]+", scope="access"$/,
+        new RegExp(
+          '^Bearer resource_metadata="[^"]+", error="invalid_token", ' +
+            'error_description="[^"]+", scope="access"$',
+        ),
       )
       const lines = gateway.log.slice(before)
       expect(lines).toMatchObject([

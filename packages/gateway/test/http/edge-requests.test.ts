@@ -93,7 +93,13 @@ describe('request smuggling', () => {
 
   test('pipelined requests get their answers in order', async () => {
     const { text } = await exchange(
-      `${head('p1', 'content-length: 7\r\n\r\n')}{"n":1}${head('p2', 'transfer-encoding: chunked\r\n\r\n7\r\n{"n":2}\r\n0\r\n\r\n')}${head('p3', 'content-length: 7\r\nconnection: close\r\n\r\n')}{"n":3}`,
+      [
+        head('p1', 'content-length: 7\r\n\r\n'),
+        '{"n":1}',
+        head('p2', 'transfer-encoding: chunked\r\n\r\n7\r\n{"n":2}\r\n0\r\n\r\n'),
+        head('p3', 'content-length: 7\r\nconnection: close\r\n\r\n'),
+        '{"n":3}',
+      ].join(''),
     )
     expect(text.match(/\{"n":\d\}/g)).toEqual(['{"n":1}', '{"n":2}', '{"n":3}'])
   })
@@ -321,7 +327,12 @@ describe('bodies beyond the limit', () => {
   test('a client that sends the rest of its body keeps its connection', async () => {
     const size = bodyLimitBytes + 1
     const { text } = await exchange(
-      `${head(newTag(), `content-length: ${size}\r\n\r\n`)}${'x'.repeat(size)}${head(newTag(), 'content-length: 2\r\nconnection: close\r\n\r\n')}{}`,
+      [
+        head(newTag(), `content-length: ${size}\r\n\r\n`),
+        'x'.repeat(size),
+        head(newTag(), 'content-length: 2\r\nconnection: close\r\n\r\n'),
+        '{}',
+      ].join(''),
     )
     expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413', 'HTTP/1.1 200'])
   })

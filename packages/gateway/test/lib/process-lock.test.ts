@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { takeProcessLock } from '../../src/lib/process-lock.ts'
 
+const module = new URL('../../dist/lib/process-lock.js', import.meta.url).href
 const program = `
-import { takeProcessLock } from ${JSON.stringify(new URL('../../dist/lib/process-lock.js', import.meta.url).href)}
+import { takeProcessLock } from ${JSON.stringify(module)}
 const [file, at] = process.argv.slice(1)
 while (Date.now() < Number(at));
 try {

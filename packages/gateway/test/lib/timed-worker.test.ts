@@ -85,9 +85,11 @@ describe('a task that does not end', () => {
   })
 
   test('an endless task does not keep the process alive', async () => {
+    const module = new URL('../../dist/lib/async/timed-worker.js', import.meta.url).href
     const script = `
-      import { TimedWorker } from ${JSON.stringify(new URL('../../dist/lib/async/timed-worker.js', import.meta.url).href)}
-      const options = { ...${JSON.stringify(patient)}, program: new URL(${JSON.stringify(program.href)}) }
+      import { TimedWorker } from ${JSON.stringify(module)}
+      const program = new URL(${JSON.stringify(program.href)})
+      const options = { ...${JSON.stringify(patient)}, program }
       const worker = new TimedWorker(options)
       const server = (await import('node:net')).createServer().listen(0)
       await worker.run('me', () => ({ run: 'echo' }))

@@ -360,7 +360,7 @@ describe('a file of a newer gateway', () => {
       expect.objectContaining({
         code: 'store_unavailable',
         message: expect.stringMatching(
-          /newer version of the gateway \(schema 1000, known \d+\)\. Start that version, or restore a copy/,
+          /newer version of .* \(schema 1000, known \d+\)\. Start that version, or restore a copy/,
         ) as string,
       }),
     )

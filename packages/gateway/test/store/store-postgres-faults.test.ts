@@ -93,7 +93,10 @@ describe.skipIf(missing !== undefined)(
       test('a start without a server is refused with address and reason in time', async () => {
         const elsewhere = url.replace(String(server.port), '1')
         expect(await refusal(open({ url: elsewhere }))).toMatch(
-          /^The database postgres:\/\/d\d+:\[secret\]@127\.0\.0\.1:1\/d\d+ cannot be used: .*ECONNREFUSED.*Is the server running/,
+          new RegExp(
+            String.raw`^The database postgres://d\d+:\[secret\]@127\.0\.0\.1:1/d\d+ ` +
+              'cannot be used: .*ECONNREFUSED.*Is the server running',
+          ),
         )
       })
 
@@ -157,8 +160,10 @@ describe.skipIf(missing !== undefined)(
       test('a role that may read and write rows is enough once the schema exists', async () => {
         await (await open())[Symbol.asyncDispose]()
         server.sql(
-          `CREATE ROLE ${database}low LOGIN PASSWORD '${password}'; GRANT USAGE ON SCHEMA mcp_gateway TO ${database}low;
-         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mcp_gateway TO ${database}low`,
+          `CREATE ROLE ${database}low LOGIN PASSWORD '${password}';
+           GRANT USAGE ON SCHEMA mcp_gateway TO ${database}low;
+           GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mcp_gateway
+             TO ${database}low`,
           database,
         )
         await using store = await open({ url: server.url(database, `${database}low`) })
@@ -573,8 +578,9 @@ describe.skipIf(missing !== undefined)(
       })
     })
 
+    const bouncerNote = PgBouncer.missing === undefined ? '' : ` (skipped: ${PgBouncer.missing})`
     describe.skipIf(PgBouncer.missing !== undefined)(
-      `behind PgBouncer, which drops notifications${PgBouncer.missing === undefined ? '' : ` (skipped: ${PgBouncer.missing})`}`,
+      `behind PgBouncer, which drops notifications${bouncerNote}`,
       () => {
         let bouncer: PgBouncer
         beforeAll(async () => {

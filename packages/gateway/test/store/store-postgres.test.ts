@@ -111,9 +111,11 @@ describe.skipIf(missing !== undefined)(
         // The state before the second change, and another second change.
         await admin.query('BEGIN')
         await admin.query(
-          `WITH marked AS (UPDATE "${schema}".head SET mark = gen_random_uuid() RETURNING seq, mark),
-                gone AS (DELETE FROM "${schema}".record WHERE name = 'lost')
-           UPDATE "${schema}".change SET mark = marked.mark, name = 'other' FROM marked WHERE change.seq = marked.seq`,
+          `WITH marked AS (
+             UPDATE "${schema}".head SET mark = gen_random_uuid() RETURNING seq, mark
+           ), gone AS (DELETE FROM "${schema}".record WHERE name = 'lost')
+           UPDATE "${schema}".change SET mark = marked.mark, name = 'other'
+           FROM marked WHERE change.seq = marked.seq`,
         )
         await admin.query(
           `INSERT INTO "${schema}".record (collection, name, kind, uid, version, owner,` +
@@ -140,8 +142,12 @@ describe.skipIf(missing !== undefined)(
         expect(follower.view).toEqual(new Map([['lost', 1]]))
         // The old state, then another history that is longer than the lost one.
         await admin.query(`BEGIN;
-        DELETE FROM "${schema}".record; INSERT INTO "${schema}".record (${columns}) SELECT ${columns} FROM "${schema}".saved_record;
-        DELETE FROM "${schema}".change WHERE seq > ${head.seq}; UPDATE "${schema}".head SET seq = ${head.seq}, mark = '${head.mark}'; COMMIT`)
+          DELETE FROM "${schema}".record;
+          INSERT INTO "${schema}".record (${columns})
+            SELECT ${columns} FROM "${schema}".saved_record;
+          DELETE FROM "${schema}".change WHERE seq > ${head.seq};
+          UPDATE "${schema}".head SET seq = ${head.seq}, mark = '${head.mark}';
+          COMMIT`)
         await using elsewhere = await open()
         await elsewhere.replace(sampleResource('changes', { uid: 'changes', version: 2 }), 1)
         await elsewhere.create(sampleResource('new'))
@@ -176,8 +182,12 @@ describe.skipIf(missing !== undefined)(
       test('the store remembers ten thousand changes, and no more', async () => {
         await using store = await open()
         await using admin = await connect()
-        await admin.query(`BEGIN; UPDATE "${schema}".head SET seq = 20000; INSERT INTO "${schema}".change
-        SELECT n, gen_random_uuid(), 'secret', 'n' || n, 'secret' FROM generate_series(1, 20000) n; COMMIT`)
+        await admin.query(`BEGIN;
+          UPDATE "${schema}".head SET seq = 20000;
+          INSERT INTO "${schema}".change
+            SELECT n, gen_random_uuid(), 'secret', 'n' || n, 'secret'
+            FROM generate_series(1, 20000) n;
+          COMMIT`)
         await store.create(sampleResource('one'))
         const { rows } = await admin.query(
           `SELECT min(seq)::integer AS first, max(seq)::integer AS last FROM "${schema}".change`,

@@ -42,12 +42,18 @@ describe('the SQLite file', () => {
     const adapter = sampleResource('kept')
     const database = new Database(path)
     database.exec(`
-      CREATE TABLE resource (name TEXT PRIMARY KEY, kind TEXT NOT NULL, uid TEXT NOT NULL, version INTEGER NOT NULL, body TEXT NOT NULL, change INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+      CREATE TABLE resource (
+        name TEXT PRIMARY KEY, kind TEXT NOT NULL, uid TEXT NOT NULL, version INTEGER NOT NULL,
+        body TEXT NOT NULL, change INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
       CREATE INDEX resource_change ON resource (change);
-      CREATE TABLE deletion (change INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL) STRICT;
+      CREATE TABLE deletion (
+        change INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL
+      ) STRICT;
       CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL) STRICT;
       INSERT INTO counter VALUES (1, 7);
-      CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';
+      CREATE UNIQUE INDEX resource_tool
+        ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';
       PRAGMA user_version = 2;`)
     const row =
       'INSERT INTO resource (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?)'

@@ -10,10 +10,13 @@ const program = `
     request.on('data', (part) => (body += part))
     request.on('end', () => {
       if (JSON.parse(body).die) process.exit(1)
-      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ replica: process.env.MCPGW_REPLICA_NAME, path: request.url }))
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ replica: process.env.MCPGW_REPLICA_NAME, path: request.url }))
     })
   })
-  setTimeout(() => server.listen(Number(process.env.PORT), process.env.HOST), Number(process.env.LATE_MS ?? 0))
+  const { HOST, PORT, LATE_MS = '0' } = process.env
+  setTimeout(() => server.listen(Number(PORT), HOST), Number(LATE_MS))
 `
 
 let gateway: TestGateway

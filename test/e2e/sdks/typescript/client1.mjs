@@ -1,4 +1,4 @@
-/** The client of the matrix on version 1 of the TypeScript SDK, which speaks legacy versions only. */
+/** The client of the matrix on version 1 of the TypeScript SDK. It speaks legacy versions only. */
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
