@@ -2,8 +2,9 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 
 /**
- * Waits until its standard input ends, as it does with this process, then ends marked processes,
- * their descendants and sessions (programs may overwrite their environment or leave their parent).
+ * Waits until its standard input ends, then ends marked processes, their descendants and sessions
+ * (programs may overwrite their environment or leave their parent). A start time beside each id
+ * keeps the signal from a later process with that id.
  */
 const script = `
 trap '' INT TERM HUP PIPE QUIT

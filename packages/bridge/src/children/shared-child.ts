@@ -106,9 +106,9 @@ export class SharedChild {
   }
 
   /**
-   * Handles a session whose `initialize` has no answer in time. A session of another caller asks
-   * next, as the child may have dropped one request. It is `dead` if it answers neither, or if
-   * nobody else waits.
+   * Handles a session whose `initialize` has no answer in time. The child may drop requests of one
+   * caller, so a session of another caller asks next. The child is `dead` if it answers neither, or
+   * if no other caller waits.
    */
   silent(session: Session): 'waits' | 'ends' | 'dead' {
     const open = this.#initialize

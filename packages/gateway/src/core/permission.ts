@@ -30,8 +30,8 @@ export type Guarded = Pick<
 
 /**
  * Proof that a principal may do an action on a resource, or create a record of the kind that
- * `resource` names. Functions that act take a permit, so code
- * that forgets to authorize does not compile. Only `authorize…` functions make permits.
+ * `resource` names. Functions that act take a permit, so code without authorization does not
+ * compile. Only `authorize…` functions make permits.
  */
 class PermitToken<A extends Action | 'create', R> {
   /** Makes the type nominal, so that a look-alike object is not a permit. */

@@ -13,8 +13,8 @@ export interface BodyOwner {
 }
 
 /**
- * Reads a body whole, up to `limit`, before a replica is chosen: a slow client then holds no
- * connection to a server, and an unsent request can go to another replica.
+ * Reads a whole body, up to `limit`, before the choice of a replica: a slow client holds no
+ * connection to a server, and an unsent request may change replica.
  * `done` gets `body_too_large`, the refusal of the share, or `client_closed_request`.
  */
 export function readBody(

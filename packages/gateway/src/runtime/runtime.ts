@@ -51,8 +51,8 @@ export interface Runtime extends AsyncDisposable {
 
   /**
    * Leadership terms until `signal` aborts: one signal each, aborted when leadership is lost.
-   * Finish work, then ask for the next. `report` receives why there is no term, if so, and the
-   * `problems` of the current leader (seconds old, cut if very long).
+   * Finish work, then ask for the next. `report` receives the reason for no term, if any, and the
+   * current leader's `problems` (seconds old, cut if long).
    */
   terms(
     signal: AbortSignal,
