@@ -160,14 +160,16 @@ async function times(): Promise<Record<string, number>> {
   }
 }
 
-/** Measures many adapters whose pods no node takes. */
-async function scale(): Promise<Record<string, number>> {
-  await using namespace = await TestNamespace.open()
-  await using server = await CountingServer.open()
-  await using gateway = await started(namespace, server, { nodeSelector: { 'no-such': 'node' } })
-  await server.quiet()
-  const empty = rssMb(gateway.pid)
-  const names = Array.from({ length: adapters }, (_, index) => `scale-${index}`)
+interface Measured {
+  readonly gateway: GatewayProcess
+  readonly server: CountingServer
+}
+
+/** Registers adapters of two replicas that never run. Gives the time until all are applied. */
+async function registerAll(
+  names: readonly string[],
+  { gateway, server }: Measured,
+): Promise<number> {
   const [registered] = await timed(async () => {
     const left = [...names]
     await Promise.all(
@@ -184,10 +186,13 @@ async function scale(): Promise<Record<string, number>> {
       ({ replicas }) => replicas.filter(({ reason }) => reason === 'Unschedulable').length === 2,
       300_000,
     )
-  say(`${adapters} adapters registered and applied in ${registered} ms`)
+  say(`${names.length} adapters registered and applied in ${registered} ms`)
   await server.quiet()
-  const full = rssMb(gateway.pid)
-  // The steady state includes one look at everything.
+  return registered
+}
+
+/** The steady state of a minute includes one look at everything. */
+async function steadyState({ gateway, server }: Measured): Promise<Record<string, number>> {
   const [cpu, asked] = [cpuMicros(gateway.pid), server.count]
   await sleep(60_000)
   const steady = {
@@ -197,15 +202,26 @@ async function scale(): Promise<Record<string, number>> {
   say(
     `steady: ${steady.requests.toFixed(2)} requests/s, ${steady.cpu} ms of processor time a minute`,
   )
+  return { requestsPerSecond: steady.requests, steadyCpuMs: steady.cpu }
+}
+
+async function changeEach(
+  names: readonly string[],
+  { gateway, server }: Measured,
+): Promise<Record<string, number>> {
   const works: number[] = []
   const changes: number[] = []
-  for (const name of names.slice(0, 10)) {
+  for (const name of names) {
     const before = cpuMicros(gateway.pid)
     await gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { CHANGED: 'yes' } })
     changes.push((await server.quiet()).requests)
     works.push((cpuMicros(gateway.pid) - before) / 1000)
   }
-  // The first look after a start compares everything.
+  return { changeCpuMs: median(works), changeRequests: median(changes) }
+}
+
+/** The first look after a start compares everything. */
+async function lookAfterStart({ gateway, server }: Measured): Promise<Record<string, number>> {
   await gateway.end('SIGTERM')
   const before = server.work
   await gateway.startAgain()
@@ -214,19 +230,27 @@ async function scale(): Promise<Record<string, number>> {
   const resyncRequests = server.work - before
   const resyncCpuMs = cpuMicros(gateway.pid) / 1000
   say(`looking at everything after a start: ${resyncMs} ms, ${resyncRequests} requests`)
-  const afterStart = rssMb(gateway.pid)
-  return {
-    registeredMs: registered,
-    memoryMb: full - empty,
-    memoryAfterStartMb: afterStart - empty,
-    requestsPerSecond: steady.requests,
-    steadyCpuMs: steady.cpu,
-    changeCpuMs: median(works),
-    changeRequests: median(changes),
-    resyncMs,
-    resyncRequests,
-    resyncCpuMs,
-  }
+  return { resyncMs, resyncRequests, resyncCpuMs }
+}
+
+/** Measures many adapters whose pods no node takes. */
+async function scale(): Promise<Record<string, number>> {
+  await using namespace = await TestNamespace.open()
+  await using server = await CountingServer.open()
+  await using gateway = await started(namespace, server, { nodeSelector: { 'no-such': 'node' } })
+  const measured = { gateway, server }
+  await server.quiet()
+  const empty = rssMb(gateway.pid)
+
+  const names = Array.from({ length: adapters }, (_, index) => `scale-${index}`)
+  const registeredMs = await registerAll(names, measured)
+  const memoryMb = rssMb(gateway.pid) - empty
+
+  const steady = await steadyState(measured)
+  const changed = await changeEach(names.slice(0, 10), measured)
+  const looked = await lookAfterStart(measured)
+  const memoryAfterStartMb = rssMb(gateway.pid) - empty
+  return { registeredMs, memoryMb, memoryAfterStartMb, ...steady, ...changed, ...looked }
 }
 
 const example = projectImages.find(({ references }) => references[0] === 'mcp-example:1.0.0')

@@ -133,26 +133,34 @@ async function openSession(
   return { session, ms: performance.now() - start }
 }
 
+interface Opened {
+  readonly connection: Connection
+  readonly session: string | undefined
+  /** Milliseconds that opening the session took. */
+  readonly ms: number
+}
+
+/** The clients open sessions in turn, because the time of a new session counts alone. */
+async function openInTurn({ url, client, connections, sessionGapMs }: LoadOptions) {
+  const opened: Opened[] = []
+  for (let index = 0; index < connections; index += 1) {
+    const connection = new Connection(new URL(url), client)
+    const { session, ms } =
+      client.era === 'legacy' ? await openSession(connection) : { session: undefined, ms: 0 }
+    opened.push({ connection, session, ms })
+    await new Promise((resolve) => setTimeout(resolve, sessionGapMs))
+  }
+  return opened
+}
+
 async function run(options: LoadOptions): Promise<LoadResult> {
-  const url = new URL(options.url)
   const { client, calls = Number.POSITIVE_INFINITY } = options
   const latencies: number[] = []
   let errors = 0
   let measuring = false
   let over = false
-  const sessionTimes: number[] = []
-  const connections: Connection[] = []
-  // The clients open sessions in turn, because the time of a new session counts alone.
-  const opened: { connection: Connection; session: string | undefined }[] = []
-  for (let index = 0; index < options.connections; index += 1) {
-    const connection = new Connection(url, client)
-    connections.push(connection)
-    const { session, ms } =
-      client.era === 'legacy' ? await openSession(connection) : { session: undefined, ms: 0 }
-    sessionTimes.push(ms)
-    opened.push({ connection, session })
-    await new Promise((resolve) => setTimeout(resolve, options.sessionGapMs))
-  }
+  const opened = await openInTurn(options)
+
   let enough = (): void => undefined
   const called = new Promise<void>((resolve) => (enough = resolve))
   const loops = opened.map(async ({ connection, session }, who) => {
@@ -177,6 +185,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
       }
     }
   })
+
   await new Promise((resolve) => setTimeout(resolve, options.warmupSeconds * 1000))
   process.send?.('start')
   measuring = true
@@ -190,7 +199,8 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   process.send?.('end')
   over = true
   await Promise.race([Promise.all(loops), new Promise((resolve) => setTimeout(resolve, 2000))])
-  for (const connection of connections) connection.end()
+  for (const { connection } of opened) connection.end()
+
   latencies.sort((a, b) => a - b)
   const at = (share: number): number =>
     latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? Number.NaN
@@ -200,7 +210,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
     seconds,
     p50: at(0.5),
     p99: at(0.99),
-    sessionP50: median(sessionTimes),
+    sessionP50: median(opened.map(({ ms }) => ms)),
   }
 }
 

@@ -107,15 +107,26 @@ async function ask(
 
 /** Measures the cost of tokens apart from requests. */
 export async function tokensOnce(): Promise<Record<string, number>> {
-  const found: Record<string, number> = {}
   const subject = await startWithTokens()
   const { headers = {} } = subject.client ?? {}
   await untilAnswers(subject.url, headers)
-  const times = (count: number, next: () => string): (() => string | undefined) => {
-    let left = count
-    return () => ((left -= 1) < 0 ? undefined : next())
-  }
   const known = token('RS256')
+
+  const found = {
+    'a token that is not known yet, CPU ms': await cpuOfUnknown(subject, known),
+    'p50 during a flood of bad tokens, ratio': await slowedByFlood(subject, known),
+    'rss of 100,000 distinct tokens, MB': await memoryOfTokens(subject, known),
+  }
+  for (const part of subject.parts) await part.end()
+  return found
+}
+
+function times(count: number, next: () => string): () => string | undefined {
+  let left = count
+  return () => ((left -= 1) < 0 ? undefined : next())
+}
+
+async function cpuOfUnknown(subject: Subject, known: string): Promise<number> {
   const cpuOf = async (count: number, next: () => string): Promise<number> => {
     const before = cpuMicros(subject.pid)
     await ask(subject.url, 8, times(count, next))
@@ -125,26 +136,29 @@ export async function tokensOnce(): Promise<Record<string, number>> {
     const tokens = Array.from({ length: count }, () => token('RS256'))
     return () => tokens.pop() ?? ''
   }
+
   const [first, second] = [distinct(2000), distinct(2000)]
   await cpuOf(2000, first)
   await cpuOf(20_000, () => known)
   const withKnown = await cpuOf(2000, () => known)
-  found['a token that is not known yet, CPU ms'] = (await cpuOf(2000, second)) - withKnown
+  return (await cpuOf(2000, second)) - withKnown
+}
 
+async function slowedByFlood({ url, client }: Subject, known: string): Promise<number> {
   const options: LoadOptions = {
-    url: subject.url,
+    url,
     connections: 8,
     seconds: 3,
     warmupSeconds: 2,
     sessionGapMs: 0,
-    client: { era: 'legacy', headers },
+    client: { era: 'legacy', headers: client?.headers ?? {} },
   }
   const ratios: number[] = []
   for (let turn = 0; turn < 3; turn += 1) {
     const alone = await load<LoadResult>(options)
     let over = false
     // These tokens are right except for the signature.
-    const flood = ask(subject.url, 8, () =>
+    const flood = ask(url, 8, () =>
       over ? undefined : `${known.slice(0, -22)}${randomUUID().slice(0, 22)}`,
     )
     const flooded = await load<LoadResult>(options)
@@ -153,22 +167,16 @@ export async function tokensOnce(): Promise<Record<string, number>> {
     if (flooded.errors > 0) throw new Error(`${flooded.errors} good calls failed during the flood.`)
     ratios.push(flooded.p50 / alone.p50)
   }
-  found['p50 during a flood of bad tokens, ratio'] = median(ratios)
+  return median(ratios)
+}
 
-  await ask(
-    subject.url,
-    32,
-    times(100_000, () => known),
-  )
+async function memoryOfTokens({ url, pid }: Subject, known: string): Promise<number> {
+  const fill = (next: () => string): Promise<void> => ask(url, 32, times(100_000, next))
+  await fill(() => known)
   await sleep(1000)
-  const before = rssMb(subject.pid)
-  await ask(
-    subject.url,
-    32,
-    times(100_000, () => token('ES256')),
-  )
+
+  const before = rssMb(pid)
+  await fill(() => token('ES256'))
   await sleep(1000)
-  found['rss of 100,000 distinct tokens, MB'] = rssMb(subject.pid) - before
-  for (const part of subject.parts) await part.end()
-  return found
+  return rssMb(pid) - before
 }

@@ -72,13 +72,9 @@ function event(message: object, id?: string): string {
   )
 }
 
-/** A server that follows a script, and a translation in front of it. */
-async function setUp(
-  script: Script,
-  options: { answerTimeoutMs?: number; connections?: number; upstream?: () => HttpUpstream } = {},
-) {
-  const got: Got[] = []
-  const upstream = await listen((request, body, response) => {
+/** A server that follows a script, and notes in `got` what it gets. Gives its port. */
+function serve(script: Script, got: Got[]): Promise<number> {
+  return listen((request, body, response) => {
     const message = body === '' ? {} : (JSON.parse(body) as Got['message'])
     const each: Got = {
       method: request.method ?? '',
@@ -94,6 +90,34 @@ async function setUp(
     })
     script(each, response)
   })
+}
+
+/** A front for clients of both eras. Gives its port. */
+function serveTranslated(translator: Translator): Promise<number> {
+  return listen((request, body, response) => {
+    const id = request.headers['mcp-session-id']
+    const session = typeof id === 'string' ? translator.sessions.get(id) : undefined
+    if (request.method !== 'POST')
+      return session === undefined
+        ? undefined
+        : translator.sessions.take(session, request, response, Buffer.from(body))
+
+    const classified = classify(body, request.headers)
+    if (classified.era === 'modern') return translator.modern('ann', classified, request, response)
+    if (session !== undefined) return session.post(Buffer.from(body), response)
+
+    const fresh = randomUUID()
+    translator.open(fresh, 'ann', Buffer.from(body), response, { 'mcp-session-id': fresh })
+  })
+}
+
+/** A server that follows a script, and a translation in front of it. */
+async function setUp(
+  script: Script,
+  options: { answerTimeoutMs?: number; connections?: number; upstream?: () => HttpUpstream } = {},
+) {
+  const got: Got[] = []
+  const upstream = await serve(script, got)
   const server = open.at(-1)
   const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: options.connections ?? 50 })
   const translator = new Translator({
@@ -105,19 +129,7 @@ async function setUp(
     sessionIdleMs: 60_000,
     sessionMaxMs: 60_000,
   })
-  const port = await listen((request, body, response) => {
-    const id = request.headers['mcp-session-id']
-    const session = typeof id === 'string' ? translator.sessions.get(id) : undefined
-    if (request.method !== 'POST')
-      return session === undefined
-        ? undefined
-        : translator.sessions.take(session, request, response, Buffer.from(body))
-    const classified = classify(body, request.headers)
-    if (classified.era === 'modern') return translator.modern('ann', classified, request, response)
-    if (session !== undefined) return session.post(Buffer.from(body), response)
-    const fresh = randomUUID()
-    translator.open(fresh, 'ann', Buffer.from(body), response, { 'mcp-session-id': fresh })
-  })
+  const port = await serveTranslated(translator)
   open.push({
     close: () => {
       translator.close('The test is over.')

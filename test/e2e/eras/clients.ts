@@ -121,9 +121,8 @@ const inherited = (environment: Readonly<Record<string, string>>): Record<string
   ...environment,
 })
 
-async function connectV1(target: Target, folder: string): Promise<Peer> {
-  const client = new ClientV1(info, { capabilities })
-  const heard = nothingHeard()
+/** Answers the questions of the server, and notes them and its notifications. */
+function listenV1(client: ClientV1, heard: Heard, folder: string): void {
   client.setRequestHandler(ElicitRequestSchema, ({ params }) => {
     heard.asked.push(`elicitation ${params.mode ?? 'form'}`)
     return answers.elicit(params.mode)
@@ -150,20 +149,29 @@ async function connectV1(target: Target, folder: string): Promise<Peer> {
     ResourceListChangedNotificationSchema,
   ] as const)
     client.setNotificationHandler(schema, ({ method }) => void heard.changes.push(method))
-  let stderr = (): string => ''
-  if ('url' in target)
+}
+
+/** Connects the client. Gives the standard error of a server that it starts. */
+async function reachV1(client: ClientV1, target: Target): Promise<() => string> {
+  if ('url' in target) {
     await client.connect(new HttpV1(new URL(target.url)) as Parameters<ClientV1['connect']>[0])
-  else {
-    const [command = '', ...args] = target.command
-    const transport = new StdioV1({
-      command,
-      args,
-      env: inherited(target.environment),
-      stderr: 'pipe',
-    })
-    stderr = collected(transport.stderr)
-    await client.connect(transport)
+    return () => ''
   }
+
+  const [command = '', ...args] = target.command
+  const env = inherited(target.environment)
+  const transport = new StdioV1({ command, args, env, stderr: 'pipe' })
+  const stderr = collected(transport.stderr)
+  await client.connect(transport)
+  return stderr
+}
+
+async function connectV1(target: Target, folder: string): Promise<Peer> {
+  const client = new ClientV1(info, { capabilities })
+  const heard = nothingHeard()
+  listenV1(client, heard, folder)
+  const stderr = await reachV1(client, target)
+
   return {
     ...heard,
     era: 'legacy',
@@ -204,13 +212,7 @@ async function connectV1(target: Target, folder: string): Promise<Peer> {
   }
 }
 
-async function connectV2(
-  mode: 'legacy' | 'auto' | { readonly pin: '2026-07-28' },
-  target: Target,
-  folder: string,
-): Promise<Peer> {
-  const client = new ClientV2(info, { capabilities, versionNegotiation: { mode } })
-  const heard = nothingHeard()
+function listenV2(client: ClientV2, heard: Heard, folder: string): void {
   client.setRequestHandler('elicitation/create', ({ params }) => {
     heard.asked.push(`elicitation ${params.mode ?? 'form'}`)
     return answers.elicit(params.mode)
@@ -237,20 +239,33 @@ async function connectV2(
     'notifications/resources/list_changed',
   ] as const)
     client.setNotificationHandler(method, () => void heard.changes.push(method))
-  let stderr = (): string => ''
-  if ('url' in target) await client.connect(new HttpV2(new URL(target.url)))
-  else {
-    const [command = '', ...args] = target.command
-    const transport = new StdioV2({
-      command,
-      args,
-      env: inherited(target.environment),
-      stderr: 'pipe',
-    })
-    stderr = collected(transport.stderr)
-    await client.connect(transport)
+}
+
+async function reachV2(client: ClientV2, target: Target): Promise<() => string> {
+  if ('url' in target) {
+    await client.connect(new HttpV2(new URL(target.url)))
+    return () => ''
   }
+
+  const [command = '', ...args] = target.command
+  const env = inherited(target.environment)
+  const transport = new StdioV2({ command, args, env, stderr: 'pipe' })
+  const stderr = collected(transport.stderr)
+  await client.connect(transport)
+  return stderr
+}
+
+async function connectV2(
+  mode: 'legacy' | 'auto' | { readonly pin: '2026-07-28' },
+  target: Target,
+  folder: string,
+): Promise<Peer> {
+  const client = new ClientV2(info, { capabilities, versionNegotiation: { mode } })
+  const heard = nothingHeard()
+  listenV2(client, heard, folder)
+  const stderr = await reachV2(client, target)
   const era = client.getProtocolEra() === 'modern' ? 'modern' : 'legacy'
+
   return {
     ...heard,
     era,

@@ -186,17 +186,26 @@ const fixture: Offers = {
   },
 }
 
-/**
- * Every server of the matrix. One of them serves the folder `files` in `folder`; clients name
- * `folder` as their root.
- */
-export function serversIn(folder: string): readonly Server[] {
-  const files = join(folder, 'files')
-  const official = (
-    name: Parameters<typeof officialServer>[0],
-    args: readonly string[],
-    offers: Offers,
-  ): Server => ({
+const memory: Offers = {
+  'call a tool': [{ tool: 'search_nodes', args: { query: 'nothing is called so' } }],
+  'read a resource': 'memory://knowledge-graph',
+  'hear of a resource update': {
+    uri: 'memory://knowledge-graph',
+    cause: {
+      tool: 'create_entities',
+      args: { entities: [{ name: 'a', entityType: 't', observations: ['o'] }] },
+    },
+    undo: { tool: 'delete_entities', args: { entityNames: ['a'] } },
+  },
+}
+
+/** An official server on stdio. */
+function official(
+  name: Parameters<typeof officialServer>[0],
+  args: readonly string[],
+  offers: Offers,
+): Server {
+  return {
     name,
     title: `server-${name} (stdio)`,
     era: 'legacy',
@@ -204,8 +213,11 @@ export function serversIn(folder: string): readonly Server[] {
     command: [process.execPath, officialServer(name), ...args],
     environment: {},
     offers,
-  })
-  const conformance = (era: Era, transport: Server['transport']): Server => ({
+  }
+}
+
+function conformance(era: Era, transport: Server['transport']): Server {
+  return {
     name: `fixture-${era}-${transport.toLowerCase()}`,
     title: `conformance fixture, ${era} (${transport})`,
     era,
@@ -213,7 +225,16 @@ export function serversIn(folder: string): readonly Server[] {
     command: [...stdioFixtures.conformance(era).slice(0, -1), transport.toLowerCase()],
     environment: {},
     offers: fixture,
-  })
+  }
+}
+
+/**
+ * Every server of the matrix. One of them serves the folder `files` in `folder`; clients name
+ * `folder` as their root.
+ */
+export function serversIn(folder: string): readonly Server[] {
+  const files = join(folder, 'files')
+
   return [
     {
       ...official('everything', [], everything),
@@ -235,18 +256,7 @@ export function serversIn(folder: string): readonly Server[] {
       'list roots': { tool: 'list_allowed_directories', args: {} },
     }),
     {
-      ...official('memory', [], {
-        'call a tool': [{ tool: 'search_nodes', args: { query: 'nothing is called so' } }],
-        'read a resource': 'memory://knowledge-graph',
-        'hear of a resource update': {
-          uri: 'memory://knowledge-graph',
-          cause: {
-            tool: 'create_entities',
-            args: { entities: [{ name: 'a', entityType: 't', observations: ['o'] }] },
-          },
-          undo: { tool: 'delete_entities', args: { entityNames: ['a'] } },
-        },
-      }),
+      ...official('memory', [], memory),
       environment: { MEMORY_FILE_PATH: join(folder, 'memory.jsonl') },
     },
     official('sequential-thinking', [], {

@@ -156,125 +156,152 @@ const kinds = [
   },
 ]
 
+type Kind = (typeof kinds)[number]
+
+/** Routes that list, create and read. */
+function readingRoutes({ kind, make, body, logged }: Kind): Route[] {
+  const newName = () => `n${randomUUID().slice(0, 8)}`
+  return [
+    {
+      name: `GET /${kind}`,
+      expected: everybody,
+      send: (headers) => gateway.send(`/${kind}`, { method: 'GET', headers }),
+    },
+    {
+      name: `POST /${kind}`,
+      expected: { stranger: '403 forbidden', reader: '403 forbidden', owner: 201, admin: 201 },
+      keeper: '403 forbidden',
+      send: (headers) =>
+        gateway.send(`/${kind}`, {
+          headers: { ...headers, ...json },
+          body: JSON.stringify(body(newName())),
+        }),
+    },
+    {
+      name: `GET /${kind}/{name}`,
+      expected: seen,
+      send: async (headers) => gateway.send(`/${kind}/${await make()}`, { method: 'GET', headers }),
+    },
+    {
+      name: `GET /${kind}/{name}/status`,
+      expected: seen,
+      send: async (headers) =>
+        gateway.send(`/${kind}/${await make()}/status`, { method: 'GET', headers }),
+    },
+    {
+      name: `GET /${kind}/{name}/logs`,
+      expected: { ...owned, ...logged },
+      send: async (headers) =>
+        gateway.send(`/${kind}/${await make()}/logs`, { method: 'GET', headers }),
+    },
+  ]
+}
+
+/** Routes that change the resource itself. */
+function changingRoutes({ kind, make, body }: Kind): Route[] {
+  return [
+    {
+      name: `PUT /${kind}/{name}`,
+      expected: owned,
+      send: async (headers) => {
+        const name = await make()
+        const changed = { ...body(name), description: 'changed' }
+        return gateway.send(`/${kind}/${name}`, {
+          method: 'PUT',
+          headers: { ...headers, ...json },
+          body: JSON.stringify(changed),
+        })
+      },
+    },
+    {
+      name: `PATCH /${kind}/{name}`,
+      expected: owned,
+      send: async (headers) =>
+        gateway.send(`/${kind}/${await make()}`, {
+          method: 'PATCH',
+          headers: { ...headers, 'content-type': 'application/merge-patch+json' },
+          body: '{"description":"changed"}',
+        }),
+    },
+  ]
+}
+
+/** Routes that change the owner. */
+function owningRoutes({ kind, make }: Kind): Route[] {
+  return [
+    {
+      name: `PUT /${kind}/{name}/owner`,
+      expected: { ...owned, owner: '403 forbidden' },
+      send: async (headers) =>
+        gateway.send(`/${kind}/${await make()}/owner`, {
+          method: 'PUT',
+          headers: { ...headers, ...json },
+          body: '{"id":"heir"}',
+        }),
+    },
+    {
+      name: `PUT /${kind}/{name}/offer`,
+      expected: owned,
+      keeper: '403 forbidden',
+      send: async (headers) =>
+        gateway.send(`/${kind}/${await make()}/offer`, {
+          method: 'PUT',
+          headers: { ...headers, ...json },
+          body: '{"id":"heir"}',
+        }),
+    },
+    {
+      name: `DELETE /${kind}/{name}/offer`,
+      expected: { ...owned, owner: 204, admin: 204 },
+      keeper: '403 forbidden',
+      send: async (headers) => {
+        const offer = `/${kind}/${await make()}/offer`
+        const { status } = await gateway.send(offer, {
+          method: 'PUT',
+          headers: { ...gateway.credentials, ...json },
+          body: '{"id":"heir"}',
+        })
+        expect(status).toBe(200)
+        return gateway.send(offer, { method: 'DELETE', headers })
+      },
+    },
+  ]
+}
+
+/** Routes that restart and delete, and one for a missing resource. */
+function endingRoutes({ kind, make, restarted }: Kind): Route[] {
+  return [
+    {
+      name: `POST /${kind}/{name}/restart`,
+      expected: { ...owned, ...restarted },
+      send: async (headers) => gateway.send(`/${kind}/${await make()}/restart`, { headers }),
+    },
+    {
+      name: `DELETE /${kind}/{name}`,
+      expected: { ...owned, owner: 204, admin: 204 },
+      send: async (headers) =>
+        gateway.send(`/${kind}/${await make()}`, { method: 'DELETE', headers }),
+    },
+    {
+      name: `GET /${kind}/{name} of what is not there`,
+      expected: {
+        stranger: '404 not_found',
+        reader: '404 not_found',
+        owner: '404 not_found',
+        admin: '404 not_found',
+      },
+      send: (headers) => gateway.send(`/${kind}/nothing-there`, { method: 'GET', headers }),
+    },
+  ]
+}
+
 const routes: readonly Route[] = [
-  ...kinds.flatMap(({ kind, make, body, restarted, logged }): Route[] => {
-    const newName = () => `n${randomUUID().slice(0, 8)}`
-    return [
-      {
-        name: `GET /${kind}`,
-        expected: everybody,
-        send: (headers) => gateway.send(`/${kind}`, { method: 'GET', headers }),
-      },
-      {
-        name: `POST /${kind}`,
-        expected: { stranger: '403 forbidden', reader: '403 forbidden', owner: 201, admin: 201 },
-        keeper: '403 forbidden',
-        send: (headers) =>
-          gateway.send(`/${kind}`, {
-            headers: { ...headers, ...json },
-            body: JSON.stringify(body(newName())),
-          }),
-      },
-      {
-        name: `GET /${kind}/{name}`,
-        expected: seen,
-        send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}`, { method: 'GET', headers }),
-      },
-      {
-        name: `GET /${kind}/{name}/status`,
-        expected: seen,
-        send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}/status`, { method: 'GET', headers }),
-      },
-      {
-        name: `GET /${kind}/{name}/logs`,
-        expected: { ...owned, ...logged },
-        send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}/logs`, { method: 'GET', headers }),
-      },
-      {
-        name: `PUT /${kind}/{name}`,
-        expected: owned,
-        send: async (headers) => {
-          const name = await make()
-          const changed = { ...body(name), description: 'changed' }
-          return gateway.send(`/${kind}/${name}`, {
-            method: 'PUT',
-            headers: { ...headers, ...json },
-            body: JSON.stringify(changed),
-          })
-        },
-      },
-      {
-        name: `PATCH /${kind}/{name}`,
-        expected: owned,
-        send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}`, {
-            method: 'PATCH',
-            headers: { ...headers, 'content-type': 'application/merge-patch+json' },
-            body: '{"description":"changed"}',
-          }),
-      },
-      {
-        name: `PUT /${kind}/{name}/owner`,
-        expected: { ...owned, owner: '403 forbidden' },
-        send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}/owner`, {
-            method: 'PUT',
-            headers: { ...headers, ...json },
-            body: '{"id":"heir"}',
-          }),
-      },
-      {
-        name: `PUT /${kind}/{name}/offer`,
-        expected: owned,
-        keeper: '403 forbidden',
-        send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}/offer`, {
-            method: 'PUT',
-            headers: { ...headers, ...json },
-            body: '{"id":"heir"}',
-          }),
-      },
-      {
-        name: `DELETE /${kind}/{name}/offer`,
-        expected: { ...owned, owner: 204, admin: 204 },
-        keeper: '403 forbidden',
-        send: async (headers) => {
-          const offer = `/${kind}/${await make()}/offer`
-          const { status } = await gateway.send(offer, {
-            method: 'PUT',
-            headers: { ...gateway.credentials, ...json },
-            body: '{"id":"heir"}',
-          })
-          expect(status).toBe(200)
-          return gateway.send(offer, { method: 'DELETE', headers })
-        },
-      },
-      {
-        name: `POST /${kind}/{name}/restart`,
-        expected: { ...owned, ...restarted },
-        send: async (headers) => gateway.send(`/${kind}/${await make()}/restart`, { headers }),
-      },
-      {
-        name: `DELETE /${kind}/{name}`,
-        expected: { ...owned, owner: 204, admin: 204 },
-        send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}`, { method: 'DELETE', headers }),
-      },
-      {
-        name: `GET /${kind}/{name} of what is not there`,
-        expected: {
-          stranger: '404 not_found',
-          reader: '404 not_found',
-          owner: '404 not_found',
-          admin: '404 not_found',
-        },
-        send: (headers) => gateway.send(`/${kind}/nothing-there`, { method: 'GET', headers }),
-      },
-    ]
-  }),
+  ...kinds.flatMap((kind) => [
+    ...readingRoutes(kind),
+    ...changingRoutes(kind),
+    ...owningRoutes(kind),
+    ...endingRoutes(kind),
+  ]),
   {
     name: 'GET /status',
     send: (headers) => gateway.send('/status', { method: 'GET', headers }),

@@ -540,75 +540,67 @@ class ModernWorld {
     const served = index === undefined ? undefined : this.served[index]
     const listens = served?.request.method === 'subscriptions/listen'
     const question = pick([...this.questions], who)
-    if (what < 25) {
-      const method = pick(
-        [
-          'tools/call',
-          'tools/call',
-          'prompts/get',
-          'tools/list',
-          'resources/subscribe',
-          'resources/unsubscribe',
-          'ping',
-          'tasks/get',
-        ],
-        how,
-      ) as string
-      this.request(method, {
-        name: `tool-${how % 3}`,
-        uri: `r:/${who % 4}`,
-        _meta: { progressToken: how },
-      })
-    } else if (what < 30) {
-      const waiting = [...this.requests].filter(
-        ([, { answers, cancelled }]) => answers === 0 && !cancelled,
-      )
-      const [id, request] = pick(waiting, who) ?? []
-      // The client cannot withdraw a request that the engine answers itself.
-      if (id === undefined || request === undefined || how % 2 === 0)
-        return this.engine.receive(
-          '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":-1}}',
-        )
-      if (!this.served.some(({ over, request: { method } }) => !over && method === 'tools/call'))
-        return
-      this.#cancel(id, request)
-    } else if (what < 33)
+
+    if (what < 25) this.#ask(who, how)
+    else if (what < 30) this.#withdraw(who, how)
+    else if (what < 33)
       this.engine.receive('{"jsonrpc":"2.0","method":"notifications/initialized"}')
     else if (what < 65 && index !== undefined && served !== undefined) {
       if (listens && how % 3 !== 0)
-        return served.exchange.tell(
-          JSON.stringify({
-            jsonrpc: '2.0',
-            method: 'notifications/subscriptions/acknowledged',
-            params: { _meta: { [metaKey.subscriptionId]: 1 } },
-          }),
-        )
-      this.answer(index, this.#anAnswer(how))
+        served.exchange.tell(ofSubscription('notifications/subscriptions/acknowledged'))
+      else this.answer(index, this.#anAnswer(how))
     } else if (what < 72 && served !== undefined) {
-      const method = listens
-        ? 'notifications/resources/updated'
-        : pick(['notifications/progress', 'notifications/message'], how)
+      const method = pick(['notifications/progress', 'notifications/message'], how)
       served.exchange.tell(
-        JSON.stringify({
-          jsonrpc: '2.0',
-          method,
-          params: listens ? { _meta: { [metaKey.subscriptionId]: 1 } } : {},
-        }),
+        listens
+          ? ofSubscription('notifications/resources/updated')
+          : JSON.stringify({ jsonrpc: '2.0', method, params: {} }),
       )
-    } else if (what < 88 && question !== undefined) {
-      this.questions.delete(question)
-      this.engine.receive(
-        JSON.stringify({
-          jsonrpc: '2.0',
-          id: question,
-          ...(how % 4 === 0 ? { error: { code: 1, message: 'No.' } } : { result: {} }),
-        }),
-      )
-      if (how % 3 === 0)
-        this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: question, result: {} }))
-    } else if (what < 92)
+    } else if (what < 88 && question !== undefined) this.#reply(question, how)
+    else if (what < 92)
       this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: `input-${how}-x`, result: {} }))
     else this.timers.splice(0, 1 + (how % 3)).forEach((callback) => callback())
+  }
+
+  #ask(who: number, how: number): void {
+    const methods = [
+      'tools/call',
+      'tools/call',
+      'prompts/get',
+      'tools/list',
+      'resources/subscribe',
+      'resources/unsubscribe',
+      'ping',
+      'tasks/get',
+    ]
+    this.request(pick(methods, how) as string, {
+      name: `tool-${how % 3}`,
+      uri: `r:/${who % 4}`,
+      _meta: { progressToken: how },
+    })
+  }
+
+  #withdraw(who: number, how: number): void {
+    const waiting = [...this.requests].filter(
+      ([, { answers, cancelled }]) => answers === 0 && !cancelled,
+    )
+    const [id, request] = pick(waiting, who) ?? []
+    // The client cannot withdraw a request that the engine answers itself.
+    if (id === undefined || request === undefined || how % 2 === 0)
+      return this.engine.receive(
+        '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":-1}}',
+      )
+
+    if (this.served.some(({ over, request: { method } }) => !over && method === 'tools/call'))
+      this.#cancel(id, request)
+  }
+
+  #reply(question: string, how: number): void {
+    this.questions.delete(question)
+    const outcome = how % 4 === 0 ? { error: { code: 1, message: 'No.' } } : { result: {} }
+    this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: question, ...outcome }))
+    if (how % 3 === 0)
+      this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: question, result: {} }))
   }
 
   #cancel(id: number, request: { cancelled: boolean; answers: number }): void {
@@ -710,87 +702,120 @@ test('a legacy client gets one answer to each request in any order of events', p
   )
 })
 
+/** A notification on the one subscription of this world. */
+function ofSubscription(method: string): string {
+  const params = { _meta: { [metaKey.subscriptionId]: 1 } }
+  return JSON.stringify({ jsonrpc: '2.0', method, params })
+}
+
+/** Modern clients that share one random server on stdio. */
+class StdioWorld {
+  /** Requests that the server has not answered, by the id that it sees. */
+  readonly open = new Map<string, Message>()
+  readonly clients: Client[] = []
+  #ids = 0
+  readonly multiplexer = new ModernMultiplexer(
+    (text) => this.#take(parse(text)),
+    () => `id-${(this.#ids += 1)}`,
+  )
+
+  #take(message: Message): void {
+    if (message.method === 'notifications/cancelled')
+      this.open.delete(message.params?.['requestId'] as string)
+    else if (message.method !== undefined) {
+      expect(this.open.has(message.id as string)).toBe(false)
+      this.open.set(message.id as string, message)
+    }
+  }
+
+  #say(message: object): void {
+    this.multiplexer.receive(JSON.stringify({ jsonrpc: '2.0', ...message }))
+  }
+
+  step({ what, who, how }: Step): void {
+    const id = pick([...this.open.keys()], who)
+    const waits = this.clients.filter((client) => client.waits)
+    const waiting = pick(waits, who)
+
+    if (what < 30) this.#request(who, how)
+    else if (what < 40 && waiting !== undefined) {
+      waiting.gone = true
+      this.multiplexer.gone(waiting)
+    } else if (what < 65 && id !== undefined) this.#answer(id, how)
+    else if (what < 85 && id !== undefined) this.#tell(id, how)
+    else if (what > 97) {
+      this.open.clear()
+      this.multiplexer.lost('It broke.')
+    }
+    expect(this.multiplexer.busy).toBe(this.clients.some((client) => client.waits))
+  }
+
+  #request(who: number, how: number): void {
+    const principal = pick(principals, who) as string
+    // Clients choose their ids, so ids are often equal.
+    const client = new Client(principal, modernRequest(how % 4, principal, how))
+    this.clients.push(client)
+    this.multiplexer.request(principal, client.request, client)
+  }
+
+  #secretOf(id: string): string | undefined {
+    return /secret-of-\w+/.exec(JSON.stringify(this.open.get(id)))?.[0]
+  }
+
+  #answer(id: string, how: number): void {
+    const secret = this.#secretOf(id)
+    this.open.delete(id)
+    const answers = [
+      { result: { resultType: 'complete', secret } },
+      { error: { code: -32602, message: secret } },
+      {},
+      { result: 1 },
+    ]
+    this.#say({ id, ...pick(answers, how) })
+    if (how % 3 === 0) this.#say({ id, result: {} })
+  }
+
+  #tell(id: string, how: number): void {
+    const secret = this.#secretOf(id)
+    const listens = this.open.get(id)?.method === 'subscriptions/listen'
+    const told = [
+      { method: 'notifications/progress', params: { progressToken: id, secret } },
+      {
+        method: 'notifications/tools/list_changed',
+        params: { secret, _meta: { [metaKey.subscriptionId]: id } },
+      },
+      { method: 'notifications/cancelled', params: { requestId: id } },
+      { id: 'server', method: 'roots/list' },
+      { id: 9999, result: {} },
+    ]
+    if (how % 5 === 2 && listens) this.open.delete(id)
+    this.#say(pick(told, how) as object)
+  }
+
+  /** Answers everything. Then no client may wait, and each heard only of its own subscription. */
+  finish(): void {
+    for (const [id] of this.open) this.#say({ id, result: { resultType: 'complete' } })
+    expect(this.multiplexer.busy).toBe(false)
+    expect(this.clients.filter(({ waits }) => waits)).toEqual([])
+
+    for (const { told, request } of this.clients)
+      for (const { params } of told) {
+        const meta = readObject(JSON.stringify(params?.['_meta'] ?? {}))
+        if (meta?.has(metaKey.subscriptionId) === true)
+          expect(meta.get(metaKey.subscriptionId)).toBe(request.id)
+      }
+  }
+}
+
 test(
   'many modern clients over one stdio server get their own answers in any order',
   patient,
   () => {
     fc.assert(
       fc.property(steps, (random) => {
-        const open = new Map<string, Message>()
-        let ids = 0
-        const clients: Client[] = []
-        const multiplexer = new ModernMultiplexer(
-          (text) => {
-            const message = parse(text)
-            if (message.method === 'notifications/cancelled')
-              open.delete(message.params?.['requestId'] as string)
-            else if (message.method !== undefined) {
-              expect(open.has(message.id as string)).toBe(false)
-              open.set(message.id as string, message)
-            }
-          },
-          () => `id-${(ids += 1)}`,
-        )
-        const say = (message: object): void =>
-          multiplexer.receive(JSON.stringify({ jsonrpc: '2.0', ...message }))
-        const secretOf = (id: string): string | undefined =>
-          /secret-of-\w+/.exec(JSON.stringify(open.get(id)))?.[0]
-        for (const { what, who, how } of random) {
-          const id = pick([...open.keys()], who)
-          const waiting = pick(
-            clients.filter(({ waits }) => waits),
-            who,
-          )
-          if (what < 30) {
-            const principal = pick(principals, who) as string
-            // Clients choose their ids, so ids are often equal.
-            const client = new Client(principal, modernRequest(how % 4, principal, how))
-            clients.push(client)
-            multiplexer.request(principal, client.request, client)
-          } else if (what < 40 && waiting !== undefined) {
-            waiting.gone = true
-            multiplexer.gone(waiting)
-          } else if (what < 65 && id !== undefined) {
-            const secret = secretOf(id)
-            open.delete(id)
-            const answers = [
-              { result: { resultType: 'complete', secret } },
-              { error: { code: -32602, message: secret } },
-              {},
-              { result: 1 },
-            ]
-            say({ id, ...pick(answers, how) })
-            if (how % 3 === 0) say({ id, result: {} })
-          } else if (what < 85 && id !== undefined) {
-            const secret = secretOf(id)
-            const listens = open.get(id)?.method === 'subscriptions/listen'
-            const told = [
-              { method: 'notifications/progress', params: { progressToken: id, secret } },
-              {
-                method: 'notifications/tools/list_changed',
-                params: { secret, _meta: { [metaKey.subscriptionId]: id } },
-              },
-              { method: 'notifications/cancelled', params: { requestId: id } },
-              { id: 'server', method: 'roots/list' },
-              { id: 9999, result: {} },
-            ]
-            if (how % 5 === 2 && listens) open.delete(id)
-            say(pick(told, how) as object)
-          } else if (what > 97) {
-            open.clear()
-            multiplexer.lost('It broke.')
-          }
-          expect(multiplexer.busy).toBe(clients.some(({ waits }) => waits))
-        }
-        for (const [id] of open) say({ id, result: { resultType: 'complete' } })
-        expect(multiplexer.busy).toBe(false)
-        expect(clients.filter(({ waits }) => waits)).toEqual([])
-        for (const { told, request } of clients)
-          for (const { params } of told) {
-            const meta = readObject(JSON.stringify(params?.['_meta'] ?? {}))
-            if (meta?.has(metaKey.subscriptionId) === true)
-              expect(meta.get(metaKey.subscriptionId)).toBe(request.id)
-          }
+        const world = new StdioWorld()
+        for (const step of random) world.step(step)
+        world.finish()
       }),
       { numRuns: 600 },
     )

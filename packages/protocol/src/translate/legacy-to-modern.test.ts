@@ -12,7 +12,8 @@ interface Asked {
 const clientInfo = '{"name":"c","version":"1"}'
 const serverInfo = '{"name":"new","version":"1"}'
 
-function setUp(capabilities = '{}', version = '2025-11-25') {
+/** An engine whose server and client are lists of this test. */
+function createEngine() {
   const asked: Asked[] = []
   const gone: Exchange[] = []
   const told: string[] = []
@@ -33,6 +34,13 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
     later: (ms, callback) => timers.push({ ms, callback }),
     waits: (bytes) => void (waiting.bytes += bytes),
   })
+  return { engine, asked, gone, told, related, waiting, timers }
+}
+
+function setUp(capabilities = '{}', version = '2025-11-25') {
+  const created = createEngine()
+  const { engine, asked, told } = created
+
   /** Gives the last request to the server. */
   const last = (): Asked => asked.at(-1) as Asked
   const answer = (result: string, to = last()): void =>
@@ -67,23 +75,8 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
     return last()
   }
   const take = (): string[] => told.splice(0)
-  return {
-    engine,
-    asked,
-    gone,
-    told,
-    related,
-    timers,
-    last,
-    answer,
-    fail,
-    say,
-    notify,
-    open,
-    call,
-    take,
-    waiting,
-  }
+
+  return { ...created, last, answer, fail, say, notify, open, call, take }
 }
 
 function envelope(capabilities = '{}', more = '', level = `,"${metaKey.logLevel}":"info"`): string {
