@@ -121,6 +121,7 @@ describe.concurrent.each(cells)(
       const connected = await connect(onTestFinished, [era, binding, clientEra])
       const { client } = connected
       expect(client.getProtocolEra()).toBe(clientEra)
+
       const { tools } = await client.listTools()
       expect(tools.length).toBeGreaterThan(30)
       expect(
@@ -152,6 +153,7 @@ describe.concurrent.each(cells)(
       ).toMatchObject({
         messages: [{ content: { text: "Prompt with arguments: arg1='x', arg2='y'" } }],
       })
+
       const completed = await client.complete({
         ref: { type: 'ref/prompt', name: 'test_prompt_with_arguments' },
         argument: { name: 'arg1', value: 'par' },

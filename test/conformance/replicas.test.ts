@@ -189,6 +189,7 @@ describe('what an owner held that died', () => {
     const opened = await post(`${two}/adapters/modern/mcp`, initialize)
     const session = { 'mcp-session-id': opened.headers.get('mcp-session-id') ?? '' }
     expect((await post(`${one}/adapters/modern/mcp`, { method: 'ping' }, session)).status).toBe(200)
+
     const parked = (await (await post(`${two}/adapters/legacy/mcp`, ...modernCall({}))).json()) as {
       result: { requestState: string; inputRequests: Record<string, unknown> }
     }
@@ -198,6 +199,7 @@ describe('what an owner held that died', () => {
     if (owner?.signalCode === null) await once(owner, 'exit')
     const lost = await post(`${one}/adapters/modern/mcp`, { method: 'ping' }, session)
     expect(lost.status).toBe(404)
+
     const inputResponses = Object.fromEntries(
       Object.keys(inputRequests).map((key) => [key, { action: 'accept', content: { name: 'x' } }]),
     )

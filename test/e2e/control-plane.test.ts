@@ -90,6 +90,7 @@ describe('the life of an adapter', () => {
       createdBy: 'alice',
     })
     expect((created.body as { environmentVariables: object }).environmentVariables).toEqual({})
+
     const status = await gateway.api('GET', '/adapters/weather-server/status', undefined, alice)
     expect(status.body).toMatchObject({
       image: 'echo:1.0.0',
@@ -135,6 +136,7 @@ describe('the life of an adapter', () => {
       { ...alice, 'if-match': old },
     )
     expect(changed.status).toBe(200)
+
     for (const method of ['PATCH', 'PUT', 'DELETE']) {
       const refused = await gateway.api(
         method,
@@ -196,6 +198,7 @@ describe('the life of an adapter', () => {
     expect(
       (patched.body as { environmentVariables: object }).environmentVariables,
     ).not.toHaveProperty('A')
+
     const replaced = await gateway.api('PUT', `/adapters/${name}`, minimal(name), alice)
     expect(replaced.body).toMatchObject({ description: '', requiredRoles: [] })
     expect(replaced.body).toHaveProperty('environmentVariables', {})
@@ -327,6 +330,7 @@ describe('secrets (A12)', () => {
         SHOWN_TOKEN: 'public',
       },
     })
+
     const read = await gateway.api('GET', `/adapters/${name}`, undefined, alice)
     const again = await gateway.api(
       'PUT',
@@ -339,6 +343,7 @@ describe('secrets (A12)', () => {
     )
     expect(again.status).toBe(200)
     expect(again.headers.get('etag')).not.toBeNull()
+
     const patched = await gateway.api(
       'PATCH',
       `/adapters/${name}`,
@@ -349,6 +354,7 @@ describe('secrets (A12)', () => {
       environmentVariables: { MARKED: '********' },
       description: 'edited',
     })
+
     const unknown = await gateway.api(
       'PATCH',
       `/adapters/${name}`,
@@ -377,6 +383,7 @@ describe('who may do what', () => {
       (await get(admin)).status,
       (await get(stranger)).status,
     ]).toEqual([200, 200, 200, 404])
+
     const patch = (headers: Record<string, string>): Promise<{ status: number }> =>
       gateway.api('PATCH', `/adapters/${name}`, { description: 'x' }, headers)
     expect([
@@ -385,6 +392,7 @@ describe('who may do what', () => {
       (await patch(admin)).status,
     ]).toEqual([403, 404, 200])
     expect((await gateway.api('GET', `/adapters/${name}/logs`, undefined, bob)).status).toBe(403)
+
     const listed = async (headers: Record<string, string>): Promise<boolean> =>
       ((await gateway.api('GET', '/adapters', undefined, headers)).body as { name: string }[]).some(
         (each) => each.name === name,

@@ -172,8 +172,10 @@ describe('messages that servers send by themselves', () => {
 
     const tools = (await client.listTools()).tools.map(({ name }) => name)
     expect(tools).toContain('trigger-elicitation-request')
+
     const elicited = await client.callTool({ name: 'trigger-elicitation-request', arguments: {} })
     expect(JSON.stringify(elicited)).toContain('Ada')
+
     const sampled = await client.callTool({
       name: 'trigger-sampling-request',
       arguments: { prompt: 'p', maxTokens: 10 },
@@ -194,6 +196,7 @@ describe('messages that servers send by themselves', () => {
     await client.subscribeResource({ uri: resources[0]?.uri ?? '' })
     await client.callTool({ name: 'toggle-subscriber-updates', arguments: {} })
     await expect.poll(() => updates).toBeGreaterThan(0)
+
     await client.close()
   })
 })

@@ -91,15 +91,18 @@ describe('changing the keys of secrets', () => {
       status: 0,
       text: '0 resources were sealed with the first key.\n',
     })
+
     rmSync(join(dataDir, 'secrets.key'))
     const lost = command(['secrets', 'rotate'], [two])
     expect(lost).toMatchObject({
       status: 1,
       text: expect.stringMatching(/left as they are: one, key/) as string,
     })
+
     const printed = command(['config', 'print'], [one, two])
     expect(printed.status).toBe(0)
     for (const key of [one, two]) expect(printed.text).not.toContain(key)
+
     {
       // A gateway with the wrong key starts, serves the rest, and reports the affected resources.
       await using wrong = await GatewayProcess.start({ dataDir, config: withKeys(two) })
@@ -115,6 +118,7 @@ describe('changing the keys of secrets', () => {
     }
     await using last = await GatewayProcess.start({ dataDir, config: withKeys(two) })
     await expect.poll(() => valueOf(last, 'one', 'KEY')).toBe('kept')
+
     const store = readFileSync(join(dataDir, 'gateway.db'), 'latin1')
     for (const text of ['kept', 'of-its-own']) expect(store).not.toContain(`"${text}"`)
   })

@@ -93,6 +93,7 @@ describe.skipIf(missing !== undefined)(
       await expect
         .poll(async () => (await two.api('GET', '/adapters/elsewhere')).status, patiently)
         .toBe(200)
+
       const opened = await call(one, 'elsewhere')
       const headers = {
         accept: 'application/json, text/event-stream',
@@ -135,6 +136,7 @@ describe.skipIf(missing !== undefined)(
         ),
       )
       expect(versions[0]).toBe(versions[1])
+
       const change = (gateway: GatewayProcess) =>
         gateway.api(
           'PATCH',
@@ -147,6 +149,7 @@ describe.skipIf(missing !== undefined)(
           .map(({ status }) => status)
           .toSorted((a, b) => a - b),
       ).toEqual([200, 412])
+
       for (let round = 0; round < 10; round += 1)
         await one.api('DELETE', `/adapters/raced-${round}`)
     })
@@ -193,6 +196,7 @@ describe.skipIf(missing !== undefined)(
       expect((await two.api('GET', '/adapters/refused')).status).toBe(404)
       expect(one.output.match(/the database does not answer/g)).toHaveLength(1)
       expect(one.output.match(/the database answers again/g)).toHaveLength(1)
+
       for (const name of ['known', 'after']) await one.api('DELETE', `/adapters/${name}`)
     })
 
@@ -241,6 +245,7 @@ describe.skipIf(missing !== undefined)(
         stderr: `There is no store ${file}.none.\n`,
       })
       expect(run('--from', file, '--to', file).status).toBe(2)
+
       {
         await using moved = await GatewayProcess.start({ dataDir, environment: database })
         const after = await moved.api('GET', '/adapters/old', undefined, {

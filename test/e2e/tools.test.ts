@@ -207,6 +207,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
         )
         .toBe('Healthy')
       expect(String((await gateway.api('GET', '/tools/weather/logs')).body)).toContain('listens')
+
       const client = await modern()
       let going = true
       const failures: unknown[] = []
@@ -231,9 +232,11 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
           },
         )
         .toBe('Healthy')
+
       going = false
       await calls
       expect(failures).toEqual([])
+
       await gateway.api('PATCH', '/tools/weather', { replicaCount: 0 })
       await expect
         .poll(
@@ -249,6 +252,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
         isError: true,
         content: [{ text: expect.stringContaining('stopped') as unknown }],
       })
+
       await client.close()
     })
   })

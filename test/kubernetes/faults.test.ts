@@ -92,6 +92,7 @@ describe('a pod that is deleted', () => {
     const modern = Traffic.modern(endpoint('steady'), 4)
     await expect.poll(() => traffic.calls).toBeGreaterThan(50)
     await expect.poll(() => modern.calls).toBeGreaterThan(50)
+
     const before = await pod(leaving)
     const begun = performance.now()
     await namespace.delete('/api/v1', `pods/${leaving}`)
@@ -143,6 +144,7 @@ describe('what somebody does by hand', () => {
   test('changes by hand to a StatefulSet or Service are put right under calls', async () => {
     const traffic = new Traffic(endpoint('steady'))
     await expect.poll(() => traffic.calls).toBeGreaterThan(50)
+
     const before = await pod('steady-0')
     const [editedMs] = await timed(async () => {
       await namespace.patch('/apis/apps/v1', 'statefulsets/steady', { spec: { replicas: 4 } })

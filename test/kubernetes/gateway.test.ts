@@ -82,14 +82,17 @@ describe('a gateway on a cluster', () => {
       adapter('story', { environmentVariables: { GREETING: 'hello' } }),
     )
     expect(created.status).toBe(201)
+
     // The client calls before the adapter is ready: the call waits.
     const client = await connected('story')
     expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(['add', 'where_am_i'])
     expect(text(await client.callTool({ name: 'add', arguments: { a: 2, b: 40 } }))).toBe('42')
     expect(await whereAmI(client)).toBe('story-0')
+
     const modern = new ModernClient({ name: 'test', version: '1.0.0' })
     await modern.connect(new ModernTransport(endpoint('story')))
     expect(await whereAmI(modern as unknown as Client)).toBe('story-0')
+
     await modern.close()
 
     expect(await healthy('story')).toMatchObject({
@@ -97,6 +100,7 @@ describe('a gateway on a cluster', () => {
       readyReplicas: 1,
       replicas: [{ name: 'story-0', phase: 'ready' }],
     })
+
     const logs = async (): Promise<unknown> =>
       (await gateway.api('GET', '/adapters/story/logs?tail=5')).body
     await expect.poll(logs).toContain('mcp-example listens on 0.0.0.0:8000')
@@ -109,6 +113,7 @@ describe('a gateway on a cluster', () => {
     expect(
       (await gateway.api('PUT', '/adapters/story', adapter('story', { replicaCount: 2 }))).status,
     ).toBe(200)
+
     await gateway.untilStatus(
       'story',
       ({ generation, replicaStatus, updatedReplicas }) =>
@@ -121,6 +126,7 @@ describe('a gateway on a cluster', () => {
 
     await client.close()
     expect((await gateway.api('DELETE', '/adapters/story')).status).toBe(204)
+
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
   })
 
@@ -196,6 +202,7 @@ describe('a gateway on a cluster', () => {
     const home = await whereAmI(client)
     await wire.cut()
     for (let count = 0; count < 20; count += 1) expect(await whereAmI(client)).toBe(home)
+
     const another = await connected('lonely')
     expect(await whereAmI(another)).toMatch(/^lonely-\d$/)
     expect((await gateway.api('GET', '/adapters/lonely/status')).body).toMatchObject({
@@ -207,6 +214,7 @@ describe('a gateway on a cluster', () => {
     })
     // Registering works, too. The status tells why the adapter does not run yet.
     expect((await gateway.api('POST', '/adapters', adapter('late'))).status).toBe(201)
+
     const { conditions } = await gateway.untilStatus(
       'late',
       (status) => status.conditions.length > 0,
@@ -216,6 +224,7 @@ describe('a gateway on a cluster', () => {
       status: 'False',
       reason: 'ReconcileFailed',
     })
+
     await namespace.delete('/api/v1', 'pods/lonely-1')
     await namespace.eventually(async () => {
       const pod = await namespace.get<Pod>('/api/v1', 'pods/lonely-1')

@@ -125,6 +125,7 @@ describe('gateways that share a store and a cluster', () => {
     await expect
       .poll(() => second.problem('taken'))
       .toMatch(/Service 'taken-service' .* was not made by this gateway/)
+
     await namespace.delete('/api/v1', 'services/taken-service')
     await expect.poll(() => second.problem('taken')).toBeUndefined()
     expect(await holder()).toBe(firstHolder)
@@ -135,6 +136,7 @@ describe('gateways that share a store and a cluster', () => {
     await namespace.eventually(() => statefulSet('two'))
     const secondHolder = await holder()
     expect(secondHolder).not.toBe(firstHolder)
+
     await first.wire.mend()
 
     const two = (await store.get('two')) as Adapter

@@ -291,6 +291,7 @@ describe('the local deployment', () => {
     }
     for (const [name, environment] of Object.entries(servers))
       expect((await api('POST', '/adapters', bridged(name, environment))).status).toBe(201)
+
     await eachCaller('/adapters/remote/mcp', async ({ call }) =>
       expect(await call('add', { a: 1, b: 2 })).toBe('3'),
     )
@@ -303,6 +304,7 @@ describe('the local deployment', () => {
     ])
     for (const pod of ['remote-0', 'mcpgateway-0', 'toolgateway-0'])
       expect(await packagesIn(pod)).toContain('undici')
+
     await eachCaller('/adapters/everything/mcp', async ({ call }) =>
       expect(await call('echo', { message: 'hello' })).toContain('hello'),
     )
@@ -312,6 +314,7 @@ describe('the local deployment', () => {
     const state = async (): Promise<unknown> =>
       ((await api('GET', '/adapters/azure/status')).body as { replicaStatus: string }).replicaStatus
     await expect.poll(state, { timeout: 150_000, interval: 500 }).toBe('Healthy')
+
     await eachCaller('/adapters/azure/mcp', async ({ tools }) => expect(tools).toContain('storage'))
     for (const name of Object.keys(servers))
       expect((await api('DELETE', `/adapters/${name}`)).status).toBe(204)

@@ -69,12 +69,14 @@ describe('the pods of a Service', () => {
     const { directory } = peers
     const known = (): string[] => [...directory.entries()].map(([name]) => name).toSorted()
     expect(known()).toEqual([])
+
     await namespace.create('/api/v1', 'services', {
       metadata: { name: 'crew' },
       spec: { clusterIP: 'None', selector: labels, ports: [{ name: 'http', port: 8000 }] },
     })
     await namespace.create(apps, 'statefulsets', statefulSet)
     await expect.poll(known).toEqual(['crew-0', 'crew-1'])
+
     const first = await pod('crew-1')
     expect(directory.get('crew-1')?.origin).toBe(`http://${first?.status?.podIP}:8000`)
     await expect.poll(() => directory.get('crew-1')?.ready).toBe(true)
@@ -95,8 +97,10 @@ describe('the pods of a Service', () => {
     await namespace.patch(apps, 'statefulsets/crew', { spec: { replicas: 3 } })
     await namespace.eventually(async () => (await pod('crew-2'))?.status?.podIP)
     expect(known()).toEqual(['crew-0', 'crew-1'])
+
     await wire.mend()
     await expect.poll(known).toEqual(['crew-0', 'crew-1', 'crew-2'])
+
     await namespace.patch(apps, 'statefulsets/crew', { spec: { replicas: 1 } })
     await expect.poll(known).toEqual(['crew-0'])
   })

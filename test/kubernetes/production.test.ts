@@ -166,6 +166,7 @@ describe('the production overlay', () => {
       rules: [],
     }
     expect(rights(rules)).toEqual(rights(documented))
+
     // Lists the rights of an account on the cluster, from any binding.
     const mayDo = async (account: string): Promise<string[]> => {
       const listed = await deployed.kubectl(
@@ -190,6 +191,7 @@ describe('the production overlay', () => {
     expect(await mayDo('mcpgateway-sa')).toEqual(rights(documented))
     expect(await mayDo('toolgateway-sa')).toEqual([])
     expect(await mayDo('workload-sa')).toEqual([])
+
     const [toolGateway] = (await deployed.pods('tool-gateway')) as [Pod]
     expect(toolGateway.spec?.volumes?.filter(({ projected }) => projected !== undefined)).toEqual(
       [],

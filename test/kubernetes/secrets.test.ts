@@ -67,6 +67,7 @@ describe('a Secret of the cluster', () => {
         })
       ).status,
     ).toBe(201)
+
     await healthy('reader')
     expect(await variable('reader', 'PASSWORD')).toBe('one')
     expect((await gateway.api('GET', '/adapters/reader')).body).toMatchObject({
@@ -74,6 +75,7 @@ describe('a Secret of the cluster', () => {
         PASSWORD: { secretRef: { name: 'database', key: 'password', source: 'kubernetes' } },
       },
     })
+
     const before = await namespace.get<Pod>('/api/v1', 'pods/reader-0')
     await vault.patch('/api/v1', 'secrets/database.internal', { stringData: { password: 'two' } })
     await namespace.eventually(async () => {
@@ -81,6 +83,7 @@ describe('a Secret of the cluster', () => {
       return now !== undefined && now.metadata?.uid !== before?.metadata?.uid ? true : undefined
     })
     expect(await variable('reader', 'PASSWORD')).toBe('two')
+
     await healthy('reader')
 
     await vault.delete('/api/v1', 'secrets/database.internal')
@@ -93,6 +96,7 @@ describe('a Secret of the cluster', () => {
       reason: 'SecretMissing',
       message: "The variable PASSWORD has no value. The cluster has no Secret 'database' now.",
     })
+
     await put('database.internal', { user: 'me', password: 'three' })
     await healthy('reader')
     expect(await variable('reader', 'PASSWORD')).toBe('three')

@@ -410,11 +410,13 @@ describe('refusals of the cluster', () => {
     )
     expect(readyMessage(status)).toMatch(/^FailedCreate: .*exceeded quota: tight/)
     expect(status.replicas.map(({ phase }) => phase).toSorted()).toContain('pending')
+
     await until(another, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
     await wire.cut()
     expect(readyMessage((await another.status(wanted.name)) as WorkloadStatus)).toMatch(
       /^Unknown: .*The API server at .* cannot be reached/,
     )
+
     await namespace.delete('/api/v1', 'resourcequotas/tight')
     await until(runtime, wanted.name, ready)
   })
@@ -479,6 +481,7 @@ describe('refusals of the cluster', () => {
       signal,
     )) ?? [])
       expect(line).toBeDefined()
+
     await allowed.apply({ ...wanted, generation: 2, replicas: 1 }, signal)
     await allowed.remove(wanted, signal)
     expect(await inventory(wanted.name)).toEqual({})
@@ -488,6 +491,7 @@ describe('refusals of the cluster', () => {
     await expect(looking.apply(wanted, signal)).rejects.toThrow(
       /cannot patch resource "secrets".*docs\/kubernetes\.md/,
     )
+
     const blind = await bind(
       'blind',
       readOnly.filter(({ resources }) => resources?.includes('pods') !== true),

@@ -946,6 +946,7 @@ describe('a shared child', () => {
       sessions.map(async (session) => textOf(await post(url, session, call('pid', {}, 'same')))),
     )
     expect(new Set(pids).size).toBe(1)
+
     const streams = await Promise.all(
       sessions.map(async (session) =>
         events(
@@ -1178,6 +1179,7 @@ test.each(['legacy', 'modern'])(
 
     // Half of the room holds 8 bodies.
     await expect.poll(() => refused).toEqual(Array.from({ length: 12 }, () => 429))
+
     leaving.abort()
   },
 )

@@ -710,6 +710,7 @@ describe('a legacy client of a modern HTTP server', () => {
     expect(
       (await post({ id, result: { action: 'accept', content: { name: 'Ada' } } }, headers)).status,
     ).toBe(202)
+
     await until('"text":"done"')
     expect(said('tools/call')[1]?.message.params).toMatchObject({
       requestState: 'state ü',

@@ -147,10 +147,12 @@ test('the reconciler looks at everything again after a watch of the store has br
   })
   start(broken, quick)
   await expect.poll(() => breaking).toBeDefined()
+
   await store.create(sampleResource('missed'))
   await store.create(sampleResource('nudged'))
   reconciler.nudge('nudged')
   await expect.poll(() => [...runtime.running.keys()]).toEqual(['nudged'])
+
   breaking?.()
   await expect.poll(() => runtime.running.has('missed')).toBe(true)
 })

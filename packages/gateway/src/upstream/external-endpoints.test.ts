@@ -196,5 +196,6 @@ test.each([
   )
   expect(failure).toMatchObject({ code: 'endpoint_forbidden' })
   expect(asked).toBe(0)
+
   await new Promise((resolve) => server.close(resolve))
 })

@@ -183,6 +183,7 @@ test('a request on a replica whose port another server has taken is cut', async 
 
   expect(await cut).toBeInstanceOf(Error)
   expect(upstreams.pick(resource, opened)).toBeUndefined()
+
   await upstreams[Symbol.asyncDispose]()
   thief.close()
 })

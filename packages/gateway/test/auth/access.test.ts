@@ -201,6 +201,7 @@ describe('the identity of the platform (B15)', () => {
     expect((await as(engineer, 'POST', '/adapters', own)).status).toBe(201)
     expect((await as(engineer, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(403)
     expect((await as(admin, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(200)
+
     const code = [
       { imageName: 'other' },
       { imageVersion: '2' },
@@ -221,6 +222,7 @@ describe('the identity of the platform (B15)', () => {
     const { body } = await as(engineer, 'GET', path)
     expect(body).toMatchObject({ imageName: 'scripted', imageVersion: '1' })
     expect(body).toHaveProperty('environmentVariables', {})
+
     const lender: Caller = { ...engineer, roles: 'mcp.engineer, mcp.dev' }
     expect(
       (await as(engineer, 'PATCH', path, { description: 'mine', requiredRoles: ['team'] })).status,
@@ -343,6 +345,7 @@ describe('ownership (E7)', () => {
         status: 200,
         body: { id: 'hana', issuer: 'development' },
       })
+
       const offered = { owner: { id: 'erin' }, offeredTo: { id: 'hana', issuer: 'development' } }
       // Until the heir takes the adapter, the owner keeps it, and the heir may only look.
       expect(await as(heir, 'GET', path)).toMatchObject({ status: 200, body: offered })
@@ -358,6 +361,7 @@ describe('ownership (E7)', () => {
       expect((await as(engineer, 'GET', path)).status).toBe(404)
       expect((await as(engineer, 'PUT', `${path}/owner`, { id: 'erin' })).status).toBe(404)
       expect((await as({ ...engineer, roles: 'team' }, 'GET', path)).status).toBe(200)
+
       const taken = await as(heir, 'GET', path)
       expect(taken).toMatchObject({
         status: 200,
@@ -467,6 +471,7 @@ describe('ownership (E7)', () => {
           status: 400,
           body: { code: 'validation_failed' },
         })
+
     const { headers } = await gateway.send(path, {
       method: 'GET',
       headers: { 'x-dev-userid': 'erin' },
@@ -479,6 +484,7 @@ describe('ownership (E7)', () => {
       body: JSON.stringify({ id: 'hana' }),
     })
     expect(refused.status).toBe(412)
+
     const same = await as(engineer, 'PUT', `${path}/owner`, { id: 'erin' })
     expect(same).toMatchObject({ status: 200, body: { id: 'erin' } })
   })
@@ -614,6 +620,7 @@ describe('resources that a caller may not see (A21)', () => {
     const there = await costOf('hidden')
     expect(there).toEqual([9, 0])
     expect(await costOf('missing')).toEqual(there)
+
     await store[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true })
   })
@@ -668,6 +675,7 @@ test('the gateway’s body limit counts for servers behind the bridge too', asyn
   }
   const own = stopped({ imageName: 'mcp-proxy', replicaCount: 1, environmentVariables })
   expect((await as(engineer, 'POST', '/adapters', own, large)).status).toBe(201)
+
   await large.untilReady(own.name, 1, { 'x-dev-userid': engineer.id })
   const send = (mebibytes: number): ReturnType<TestGateway['send']> =>
     large.send(`/adapters/${own.name}/mcp`, {
@@ -735,6 +743,7 @@ describe('last words of a server', () => {
       },
     })
     expect((await as(engineer, 'POST', '/adapters', own, leaky)).status).toBe(201)
+
     const name = String(own.name)
     await leaky.untilReady(name, 1, { 'x-dev-userid': engineer.id, 'x-dev-roles': engineer.roles })
     const answer = await leaky.send(`/adapters/${name}/mcp`, {
@@ -752,6 +761,7 @@ describe('last words of a server', () => {
     })
     expect(text).not.toContain('hunter2')
     expect(answer.headers['x-request-id']).toBeDefined()
+
     const logs = await leaky.send(`/adapters/${name}/logs`, {
       method: 'GET',
       headers: { 'x-dev-userid': engineer.id },
@@ -856,6 +866,7 @@ describe('variables of a caller who may run one image alone', () => {
     const byAdmin = stopped({ replicaCount: 1, environmentVariables: { EXTRA: 'x' } })
     expect((await as(engineer, 'POST', '/adapters', own, wide)).status).toBe(201)
     expect((await as(admin, 'POST', '/adapters', byAdmin, wide)).status).toBe(201)
+
     await wide.untilReady(own.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
 
     await using narrow = await wide.reopen({
@@ -878,11 +889,13 @@ describe('variables of a caller who may run one image alone', () => {
           message: expect.stringContaining("'EXTRA'"),
         }),
       )
+
     await narrow.untilReady(byAdmin.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
 
     // A caller who may choose all of it vouches for it by sending it again.
     const again = { environmentVariables: { EXTRA: 'x' } }
     expect((await as(admin, 'PATCH', `/adapters/${own.name}`, again, narrow)).status).toBe(200)
+
     await narrow.untilReady(own.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
   })
 })
@@ -923,8 +936,10 @@ test('a followed log ends when its reader loses the right, and continues for oth
   const { name } = stopped()
   const running = { imageName: 'talkative', imageVersion: '1', ownerRoles: ['keepers', 'others'] }
   expect((await at(engineer, 'POST', '/adapters', { name, ...running })).status).toBe(201)
+
   const logs = `/adapters/${name}/logs`
   await expect.poll(async () => (await at(keeper, 'GET', logs)).body['text']).toBe('ready\n')
+
   const follow = ({ id, roles }: Caller): ReturnType<TestGateway['start']> =>
     watched.start(`${logs}?follow=true`, {
       method: 'GET',
@@ -942,5 +957,6 @@ test('a followed log ends when its reader loses the right, and continues for oth
   // The log stream would not end by itself.
   expect((await readAnswer(followed)).whole).toBe(false)
   expect(kept.destroyed).toBe(false)
+
   kept.destroy()
 })

@@ -84,6 +84,7 @@ describe('an API key', () => {
       roles: ['reader'],
     })
     expect(created).toMatchObject({ status: 201, headers: { 'cache-control': 'no-store' } })
+
     const { key, id } = created.body
     expect(created.headers['location']).toBe(`/api-keys/${id}`)
     expect(created.body).toMatchObject({
@@ -92,6 +93,7 @@ describe('an API key', () => {
       prefix: key.slice(0, 22),
       createdBy: 'alice',
     })
+
     const secret = key.slice(23)
     const answers = await Promise.all([
       call('GET', `/api-keys/${id}`, alice),
@@ -101,9 +103,11 @@ describe('an API key', () => {
       call('GET', '/api-keys', bearer(key)),
     ])
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200])
+
     await call('DELETE', `/api-keys/${id}`, alice)
     const refused = await call('GET', '/api-keys', bearer(key))
     expect(refused.status).toBe(401)
+
     const files = ['gateway.db', 'gateway.db-wal'].map((file) =>
       readFileSync(join(gateway.dataDir, file), 'latin1'),
     )
@@ -163,6 +167,7 @@ describe('an API key', () => {
         ({ createdBy }) => createdBy === 'bob',
       ),
     ).toBe(true)
+
     const wrong: [string, Headers][] = [
       [
         'a typing mistake',
@@ -408,17 +413,20 @@ describe('the end of an API key', () => {
         ).body.toString(),
       )
       .toBe('ready\n')
+
     const logs = await gateway.start(`/adapters/${own}/logs?follow=true`, {
       method: 'GET',
       headers: bearer(key),
     })
     expect(logs.statusCode).toBe(200)
+
     const unconcerned = await open(other.key, name, 'do=stream')
     await call('DELETE', `/api-keys/${id}`, alice)
     // Neither stream would end by itself.
     await Promise.all([stream, logs].map(readAnswer))
     expect(unconcerned.destroyed).toBe(false)
     expect((await call('GET', `/adapters/${name}`, bearer(other.key))).status).toBe(200)
+
     unconcerned.destroy()
   })
 

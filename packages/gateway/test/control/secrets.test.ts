@@ -149,6 +149,7 @@ describe('a secret', () => {
       body: { name, keys: ['password', 'user'], description: 'd', createdBy: 'dev' },
     })
     expect(created.headers['location']).toBe(`/secrets/${name}`)
+
     const server = await serve({
       USER_NAME: refers(name, { key: 'user' }),
       PLAIN: { value: other, secret: true },
@@ -275,6 +276,7 @@ describe('a secret', () => {
     )
     const path = `/adapters/${body.name}`
     expect(await call('POST', '/adapters', dev, body)).toMatchObject({ status: 201 })
+
     for (const [key, value] of [
       ['API_KEY', { value: '********', secret: false }],
       ['REFERRED', '********'],
@@ -298,6 +300,7 @@ describe('a secret', () => {
       REFERRED: expect.anything() as object,
     })
     expect(text).not.toContain('hush-variable')
+
     const shown = await call('PATCH', path, dev, {
       environmentVariables: { API_KEY: { value: 'public', secret: false } },
     })
@@ -382,6 +385,7 @@ describe('rights on a secret', () => {
       (await call('POST', '/adapters', bob, adapter({ A: refers(name) }, { replicaCount: 0 })))
         .status,
     ).toBe(201)
+
     const refused = await call<Problem>('POST', '/adapters', dev, adapter({ A: refers(name) }))
     expect(refused).toMatchObject({
       status: 400,
@@ -389,6 +393,7 @@ describe('rights on a secret', () => {
         errors: [{ pointer: '/environmentVariables/A/secretRef', code: 'secret_not_found' }],
       },
     })
+
     const missing = await call<Problem>(
       'POST',
       '/adapters',
@@ -514,6 +519,7 @@ describe('a reference', () => {
     expect(
       (await call('POST', '/secrets', alice, { name, value: 'of-alice', ...users })).status,
     ).toBe(201)
+
     const message = async (): Promise<unknown> =>
       (await statusOf(server)).conditions.find(({ type }) => type === 'Ready')?.message
     await expect.poll(message).toContain('another owner')
@@ -537,6 +543,7 @@ describe('a reference', () => {
         })
       ).status,
     ).toBe(200)
+
     await variable(server, 'A').toBe('of-alice')
     expect(
       (await call('PUT', `/adapters/${withCredential.name}`, dev, withCredential)).status,
@@ -582,6 +589,7 @@ describe('a reference', () => {
     await expect
       .poll(() => environmentOf(server))
       .toMatchObject({ A: 'from a file', B: 'mounted-user', C: 'mounted-user' })
+
     const code = async (reference: object): Promise<unknown> =>
       (
         await call<Problem>('POST', '/adapters', dev, adapter({ A: { secretRef: reference } }))
@@ -757,6 +765,7 @@ describe('secrets in the store', () => {
     await expect
       .poll(() => environmentOf(server))
       .toMatchObject({ A: expect.any(String) as string })
+
     const database = new Database(join(gateway.dataDir, 'gateway.db'))
     const sealedOf = (name: string): string => {
       const { body } = database.prepare('SELECT body FROM resource WHERE name = ?').get(name) as {
@@ -786,6 +795,7 @@ describe('secrets in the store', () => {
         })
       ).status,
     ).toBe(200)
+
     await variable(server, 'B').toBe('given again')
     const { body } = database.prepare('SELECT body FROM secret WHERE name = ?').get(secret) as {
       body: string
@@ -796,6 +806,7 @@ describe('secrets in the store', () => {
     database.close()
     await expect.poll(() => reasonOf(server)).toBe('SecretUnreadable')
     expect((await call('GET', `/secrets/${secret}`, dev)).status).toBe(200)
+
     await call('PUT', `/secrets/${secret}`, dev, { name: secret, value: 'mended' })
     await variable(server, 'A').toBe('mended')
   })

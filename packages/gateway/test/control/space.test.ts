@@ -124,6 +124,7 @@ test('bytes of an accepted offer count for its new owner', async () => {
   await make('ann', 'given', 4000)
   await make('bob', 'own', 18_000)
   expect((await as('ann', 'PUT', '/adapters/given/offer', { id: 'bob' })).status).toBe(200)
+
   const take = (): Promise<Exchange> => as('bob', 'PUT', '/adapters/given/owner', { id: 'bob' })
 
   const refused = await take()
@@ -131,6 +132,7 @@ test('bytes of an accepted offer count for its new owner', async () => {
     403,
     expect.stringContaining('access.quotas.bytes'),
   ])
+
   const left = await gateway.send('/adapters/own', {
     method: 'DELETE',
     headers: { 'x-dev-userid': 'bob' },

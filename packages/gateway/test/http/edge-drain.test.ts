@@ -107,6 +107,7 @@ describe('a gateway that is told to stop', () => {
     kept.socket.write(call)
     await expect.poll(() => kept.text).toMatch(/^HTTP\/1\.1 200 /)
     expect(kept.text).not.toMatch(/connection: close/i)
+
     // The answer of this one has not begun.
     using waiting = gateway.connect()
     waiting.socket.write(
@@ -114,6 +115,7 @@ describe('a gateway that is told to stop', () => {
         'content-length: 2\r\n\r\n{}',
     )
     await expect.poll(() => gateway.events('w').length).toBe(1)
+
     const stream = await gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })
     const ended = readAnswer(stream)
     const disposed = gateway[Symbol.asyncDispose]()
@@ -129,6 +131,7 @@ describe('a gateway that is told to stop', () => {
     expect(waiting.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close[\s\S]*\{"late":true\}/i)
     // Streams end so that clients come back to another gateway.
     expect((await ended).whole).toBe(true)
+
     await disposed
   })
 

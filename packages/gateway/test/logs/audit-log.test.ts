@@ -192,10 +192,12 @@ describe('a log in a file', () => {
 
     rmSync(filler)
     await expect.poll(() => readFileSync(file, 'utf8')).toContain('"type":"gap"')
+
     add()
     await journal[Symbol.asyncDispose]()
     const { faults, notes } = await verifyLog(file)
     expect(faults).toEqual([])
+
     const told = notes
       .map((note) => Number(/(\d+) records were lost/.exec(note)?.[1] ?? 0))
       .reduce((sum, each) => sum + each, 0)
@@ -323,11 +325,14 @@ describe('a log to a collector (OTLP)', () => {
     for (let index = 0; index < 9; index += 1)
       journal.add({ action: `act-${index}`, outcome: 'denied', requestId: 'r', client: 'c' })
     await expect.poll(() => requests.length).toBeGreaterThan(1)
+
     behaviour = 'reject'
     const before = requests.length
     await expect.poll(() => requests.length).toBeGreaterThan(before)
+
     behaviour = 'take'
     await expect.poll(() => taken.length).toBe(6)
+
     await journal[Symbol.asyncDispose]()
     collector.closeAllConnections()
     collector.close()
@@ -348,6 +353,7 @@ describe('a log to a collector (OTLP)', () => {
       'WARN',
     ])
     expect([requests[0]?.url, requests[0]?.headers['x-key']]).toEqual(['/v1/logs', 'secret'])
+
     // The copy at a collector is a chain like the file.
     const file = newFile()
     writeFileSync(file, taken.map(({ body }) => `${body.stringValue}\n`).join(''))

@@ -130,6 +130,7 @@ describe('the control plane', () => {
       client: '127.0.0.1',
       digest: sha256(body),
     })
+
     const { uid } = created?.resource ?? {}
     // A digest over known fields would let a reader guess a short secret.
     const secrets = { environmentVariables: { TOKEN: secret } }
@@ -248,6 +249,7 @@ describe('the control plane', () => {
           resource: { name },
         },
       ])
+
     const taken = { name, imageName: 'scripted', imageVersion: '1' }
     expect(
       await audited.recorded((headers) =>
@@ -273,6 +275,7 @@ describe('the control plane', () => {
         resource: { kind: 'adapter', name: 'nothing' },
       },
     ])
+
     await audited.unrecorded((headers) =>
       audited.api('GET', `/adapters/${name}`, { ...headers, ...reader }),
     )
@@ -314,6 +317,7 @@ describe('the control plane', () => {
       await expect
         .poll(async () => (await audited.api('GET', '/adapters', { 'x-api-key': key })).status)
         .toBe(401)
+
       for (let turn = 0; turn < 5; turn += 1) {
         await audited.api('GET', '/adapters', { 'x-api-key': key })
         await audited.gateway.send('/mcp', { headers: { 'x-api-key': key }, body: '{}' })
@@ -370,6 +374,7 @@ describe('the data plane', () => {
         client: '127.0.0.1',
       },
     ])
+
     const opening = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}'
     expect(await audited.recorded(send(opening))).toMatchObject([
       { action: 'mcp.session.open', digest: sha256(opening) },
@@ -421,6 +426,7 @@ describe('the data plane', () => {
     expect(await audited.recorded(send(admin))).toMatchObject([
       { action: 'mcp.tools/call', tool: 't', outcome: 'allowed', admin: true },
     ])
+
     const opened = await gateway.mcp(name, 'do=initialize', { headers: json, body: '{}' })
     const stolen = { ...admin, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
     expect(await audited.recorded(send(stolen))).toMatchObject([
@@ -443,6 +449,7 @@ describe('the data plane', () => {
     const create = (headers: Record<string, string>) =>
       audited.api('DELETE', '/adapters/nothing', { ...headers, ...forwarded })
     expect(await audited.recorded(create)).toMatchObject([{ client: '203.0.113.7' }])
+
     const leave = async (headers: Record<string, string>): Promise<void> => {
       const gone = new AbortController()
       const stream = await gateway.start(
@@ -462,6 +469,7 @@ describe('the data plane', () => {
         client: '203.0.113.7',
       },
     ])
+
     await using untrusted = await AuditedGateway.open('all')
     const direct = { ...from, ...(await untrusted.credentials()) }
     const remove = (headers: Record<string, string>) =>
@@ -568,12 +576,14 @@ describe('the data plane', () => {
       toolDefinition: { tool: { name: 'Tool-One' } },
     }
     expect((await audited.api('POST', '/tools', alice, tool)).status).toBe(201)
+
     const params = { name: 'Tool-One', arguments: { a: 1 } }
     await expect
       .poll(
         async () => (await modern(gateway, 'tools/call', params, { headers: alice })).message.error,
       )
       .toBeUndefined()
+
     const ask = (who: Record<string, string>) => (headers: Record<string, string>) =>
       modern(gateway, 'tools/call', params, { headers: { ...headers, ...who } })
     const resource = { kind: 'tool', name: 'one', uid: expect.any(String) as string }
@@ -596,6 +606,7 @@ describe('the data plane', () => {
         resource,
       },
     ])
+
     const unknown = { ...params, name: 'Tool-Two' }
     const missing = await audited.recorded((headers) =>
       modern(gateway, 'tools/call', unknown, { headers: { ...headers, ...mallory } }),
@@ -654,6 +665,7 @@ describe('the data plane', () => {
     expect(await audited.recorded(send('drop_all'))).toMatchObject([
       { ...refused, resource: { kind: 'adapter', name: passed } },
     ])
+
     await audited.unrecorded(send('keep_all'))
     const { headers: modernHeaders, body } = modernRequest('tools/call', {
       name: 'drop_all',
@@ -694,6 +706,7 @@ describe('the data plane', () => {
           body: calling(tool).body,
         })
       expect(await audited.recorded(modernly('delete_all'))).toMatchObject([refused])
+
       await audited.unrecorded(modernly('get_time'))
       const params = {
         protocolVersion: '2025-06-18',
@@ -717,6 +730,7 @@ describe('the data plane', () => {
         body: '{"jsonrpc":"2.0","method":"notifications/initialized"}',
       })
       expect(await audited.recorded(legacily('delete_all'))).toMatchObject([refused])
+
       await audited.unrecorded(legacily('get_time'))
     },
   )

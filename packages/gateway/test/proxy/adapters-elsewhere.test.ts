@@ -621,8 +621,10 @@ describe('an adapter that moves', () => {
     const opened = await gateway.mcp(name, 'do=initialize', { headers: json, body: initialize })
     const before = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
     expect(replicasHere()).toHaveLength(1)
+
     await gateway.patch(name, toEndpoint(address(stateful)))
     expect(await refusal(mcp(name, { headers: before }))).toEqual([404, 'session_not_found'])
+
     const session = await open(name)
     expect((await mcp(name, { headers: session })).status).toBe(200)
     await expect.poll(replicasHere).toEqual([])
@@ -635,6 +637,7 @@ describe('an adapter that moves', () => {
     await gateway.patch(name, toImage)
     expect(await refusal(mcp(name, { headers: session }))).toEqual([404, 'session_not_found'])
     expect(await ended).toMatchObject({ whole: true, body: Buffer.from('data: first\n\n') })
+
     await gateway.untilReady(name, 1)
     expect(
       (await gateway.mcp(name, 'do=echo&tag=back', { headers: json, body: ping })).status,

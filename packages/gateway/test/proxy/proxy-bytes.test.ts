@@ -164,6 +164,7 @@ describe('a slow reader', () => {
     // The sockets on the way hold this much.
     expect(poured).toBeLessThan(30 * 1024 * 1024)
     expect(most - before).toBeLessThan(20)
+
     for (;;) {
       const { done, value } = (await reader?.read()) ?? { done: true }
       if (done) break
@@ -223,6 +224,7 @@ describe('headers', () => {
         `${given.join('\r\n')}\r\ncontent-length: 2\r\n\r\n{}`,
     )
     expect(raw.text).toMatch(/^HTTP\/1\.1 200 /)
+
     const { rawHeaders } = gateway.received(tag)
     const got = rawHeaders.flatMap((name, index) =>
       index % 2 === 0 ? [`${name}: ${rawHeaders[index + 1]}`] : [],

@@ -627,6 +627,7 @@ describe('translation', () => {
     await call()
     const before = headersOf(tag)
     expect(before.length).toBeGreaterThan(2)
+
     for (const headers of before) {
       await verify(valuesOf(headers, 'x-mcp-identity')[0], `/adapters/${adapter}`)
       expect(valuesOf(headers, 'x-key')).toEqual(['one'])
@@ -665,6 +666,7 @@ describe('translation', () => {
     }
     const opened = await post({ id: 1, method: 'initialize', params })
     expect(opened.status).toBe(200)
+
     const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
     await post({ method: 'notifications/initialized' }, session)
     const answer = await post(
@@ -672,10 +674,12 @@ describe('translation', () => {
       session,
     )
     expect(answer.body.toString()).toContain('done')
+
     const modernOnes = headersOf(tag).filter(
       (headers) => valuesOf(headers, 'mcp-protocol-version')[0] === '2026-07-28',
     )
     expect(modernOnes.length).toBeGreaterThan(1)
+
     for (const headers of headersOf(tag)) {
       await verify(valuesOf(headers, 'x-mcp-identity')[0], `/adapters/${adapter}`)
       expect(valuesOf(headers, 'x-key')).toEqual(['one'])

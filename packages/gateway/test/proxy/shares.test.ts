@@ -409,6 +409,7 @@ test('one caller follows half of the logs, and gives way to one that follows non
     return answer
   }
   await expect.poll(async () => (await follow('probe')).statusCode).toBe(200)
+
   for (const each of open.splice(0)) each.destroy()
   await sleep(200)
 
@@ -416,11 +417,13 @@ test('one caller follows half of the logs, and gives way to one that follows non
   const second = await follow('eve')
   expect([first.statusCode, second.statusCode]).toEqual([200, 200])
   expect(codeOf(await readAnswer(await follow('eve')))).toBe('429 share_used_up')
+
   const others = [await follow('ann'), await follow('bob'), await follow('cal')]
 
   expect(others.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200])
   expect((await readAnswer(first)).whole).toBe(true)
   expect(second.destroyed).toBe(false)
+
   for (const each of open.splice(0)) each.destroy()
 })
 

@@ -520,6 +520,7 @@ describe('attempts to pass by the rules', () => {
       requiredRoles: ['user'],
     })
     expect((await gateway.send('/adapters', { headers: json, body })).status).toBe(201)
+
     const path = `/adapters/${name}/mcp`
     const begin = async (): Promise<ClientRequest> => {
       const headers = {
@@ -540,6 +541,7 @@ describe('attempts to pass by the rules', () => {
       return (await answer.toArray()).join('')
     }
     expect(await end(await begin())).toContain('Unknown tool')
+
     const late = await begin()
     expect((await gateway.send(`/adapters/${name}`, { method: 'DELETE' })).status).toBe(204)
     await expect
@@ -549,6 +551,7 @@ describe('attempts to pass by the rules', () => {
       .toBe(404)
     expect(await end(late)).toContain('Unknown tool')
     expect(got).toEqual([])
+
     server.close()
   })
 
@@ -607,6 +610,7 @@ describe('attempts to pass by the rules', () => {
     const more = { eras: 'passthrough', toolRules, requiredRoles: ['user'] }
     const body = JSON.stringify({ name, endpoint, ...more })
     expect((await gateway.send('/adapters', { headers: json, body })).status).toBe(201)
+
     const act = async (who: Readonly<Record<string, string>>): Promise<boolean> => {
       const headers = { ...json, 'x-dev-roles': 'user', 'x-dev-userid': 'uma', ...who }
       const sending = { headers, body: call('do_it') }
@@ -615,10 +619,12 @@ describe('attempts to pass by the rules', () => {
 
     expect(await act({ 'x-dev-userid': 'eve' })).toBe(true)
     expect(await act({ 'x-dev-userid': 'uma' })).toBe(false)
+
     const [first, second] = [await openSession(name, 'user'), await openSession(name, 'user')]
     expect(await act({ 'mcp-session-id': first })).toBe(true)
     expect(await act({ 'mcp-session-id': second })).toBe(false)
     expect(ran).toEqual(['eve', sessions[0]])
+
     server.closeAllConnections()
     server.close()
   })

@@ -301,6 +301,7 @@ describe('replicas as processes', () => {
     // A workload cannot hide from the warden.
     expect(environment['MCPGW_OWNER']).toMatch(/^[0-9a-f]{32}$/)
     expect(environment['MCPGW_DATA']).toMatch(/^[0-9a-f]{32}$/)
+
     secret.cleanUp()
   })
 

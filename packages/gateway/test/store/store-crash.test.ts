@@ -25,6 +25,7 @@ describe('a store whose process is killed', () => {
       await expect
         .poll(() => writer.acknowledged.length, { interval: 1, timeout: 30_000 })
         .toBeGreaterThan(4)
+
       await sleep(Math.random() * 60)
       await writer.kill()
       total += writer.acknowledged.length
@@ -38,6 +39,7 @@ describe('a store whose process is killed', () => {
         [...state.values()].map(expected).toSorted(),
       )
       expect(allowed, `round ${round}`).toContainEqual(present.toSorted())
+
       if (
         writer.pending !== undefined &&
         JSON.stringify(present.toSorted()) !== JSON.stringify(allowed[0])
@@ -54,16 +56,19 @@ describe('a store whose process is killed', () => {
     const steady = new StoreWriter({ file, prefix: 'a-' })
     const model = new Map<string, Write>()
     await expect.poll(() => steady.acknowledged.length).toBeGreaterThan(0)
+
     for (let round = 0; round < 8; round += 1) {
       const victim = new StoreWriter({ file, prefix: 'b-' })
       await expect
         .poll(() => victim.acknowledged.length, { interval: 1, timeout: 30_000 })
         .toBeGreaterThan(0)
+
       await sleep(Math.random() * 40)
       await victim.kill()
       applyTo(model, victim.acknowledged)
       const before = steady.acknowledged.length
       await expect.poll(() => steady.acknowledged.length).toBeGreaterThan(before)
+
       // The unanswered write may be there or not. The next round starts from the present state.
       if (victim.pending !== undefined) {
         await using store = openSqliteStore({ file })
@@ -78,6 +83,7 @@ describe('a store whose process is killed', () => {
     }
     await steady.kill()
     expect(steady.failures).toEqual([])
+
     await using store = openSqliteStore({ file })
     applyTo(model, steady.acknowledged)
     if (steady.pending !== undefined) {
@@ -123,8 +129,10 @@ describe('a store that others write to', () => {
       await Promise.all(writers.map(({ ended }) => ended))
       for (const { failures, complaint, acknowledged } of writers)
         expect([failures, complaint, acknowledged.length]).toEqual([[], '', 3000])
+
       const present = (await store.list({})).map(found)
       await expect.poll(() => [...view.values()].toSorted()).toEqual(present.toSorted())
+
       stop.abort()
       await watching
     } finally {

@@ -96,10 +96,12 @@ describe('a disk that is full', () => {
     expect(kept.length).toBeGreaterThan(5)
     for (let turn = 0; turn < 20; turn += 1)
       expect(await codeOf(store.create(sized(`refused-${turn}`, 100_000)))).toBe('storage_full')
+
     const [first] = kept as [Resource]
     expect(
       await codeOf(store.replace({ ...sized(first.name, 200_000), uid: first.uid, version: 2 }, 1)),
     ).toBe('storage_full')
+
     await store.ping()
     expect(await store.list({})).toEqual(kept)
     expect(await store.get(first.name)).toEqual(first)

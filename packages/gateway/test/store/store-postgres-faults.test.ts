@@ -314,6 +314,7 @@ describe.skipIf(missing !== undefined)(
           code: 'store_unavailable',
           message: 'The database did not answer in time.',
         })
+
         await locker.query('ROLLBACK')
         await locker.end()
         await expect.poll(() => codeOf(store.get('one'))).toBe('done')
@@ -331,8 +332,10 @@ describe.skipIf(missing !== undefined)(
           await fill()
         } while (!storeIsOut() || (await fill().then(() => !storeIsOut())))
         expect(await codeOf(store.get('one'))).toBe('store_unavailable')
+
         await Promise.all(others.splice(0).map((client) => client.end()))
         await expect.poll(() => codeOf(store.get('one'))).toBe('done')
+
         await store.create(sampleResource('two'))
       })
     })
@@ -360,14 +363,17 @@ describe.skipIf(missing !== undefined)(
           await expect
             .poll(() => writers.every((writer) => writer.acknowledged.length > 6), { interval: 1 })
             .toBe(true)
+
           await sleep(Math.random() * 50)
           await server.end('SIGKILL')
           expect(await codeOf(store.get('a-0'))).toBe('store_unavailable')
           expect(await codeOf(store.create(sampleResource('refused')))).toBe('store_unavailable')
           await expect(store.ping()).rejects.toMatchObject({ code: 'store_unavailable' })
+
           await Promise.all(writers.map((writer) => writer.kill()))
           await server.startAgain()
           await expect.poll(() => codeOf(store.ping())).toBe('done')
+
           const present = new Map(
             (await store.list({})).map((resource) => [resource.name, found(resource)]),
           )
@@ -391,6 +397,7 @@ describe.skipIf(missing !== undefined)(
             .toEqual(Array.from({ length: round + 1 }, () => ['away', 'back']).flat())
         }
         expect(acknowledged).toBeGreaterThan(50)
+
         stop.abort()
         await following
       }, 90_000)
@@ -477,6 +484,7 @@ describe.skipIf(missing !== undefined)(
           expect(outcome).toBe('storage_full')
           expect(kept.length).toBeGreaterThan(5)
           expect(await namesOf(store)).toEqual(kept)
+
           rmSync(filler)
           await store.create(sampleResource('room'))
           expect(await namesOf(store)).toEqual([...kept, 'room'])
@@ -604,6 +612,7 @@ describe.skipIf(missing !== undefined)(
             'name_taken',
             'name_taken',
           ])
+
           await Promise.all(
             stores.flatMap((store, index) =>
               Array.from({ length: 5 }, (_, each) =>
@@ -612,11 +621,14 @@ describe.skipIf(missing !== undefined)(
             ),
           )
           await expect.poll(() => follower.view.size).toBe(21)
+
           const resource = sampleResource('last', { uid: randomUUID() })
           await one.create(resource)
           await expect.poll(() => follower.view.has('last')).toBe(true)
+
           await one.delete('last', resource.uid, 1)
           await expect.poll(() => follower.view.has('last')).toBe(false)
+
           await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
         })
       },

@@ -86,6 +86,7 @@ describe.skipIf(missing !== undefined)(
           )
           .toBeGreaterThan(0)
         expect([rows[0]?.seq, stored, follower.view.size]).toEqual(['1', false, 0])
+
         await writer.query('COMMIT')
         await after
         expect(follower.names).toEqual(['late', 'after'])
@@ -140,6 +141,7 @@ describe.skipIf(missing !== undefined)(
         await store.create(sampleResource('lost'))
         await store.delete('goes', 'goes', 1)
         expect(follower.view).toEqual(new Map([['lost', 1]]))
+
         // The old state, then another history that is longer than the lost one.
         await admin.query(`BEGIN;
           DELETE FROM "${schema}".record;

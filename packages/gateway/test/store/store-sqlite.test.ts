@@ -61,6 +61,7 @@ describe('the SQLite file', () => {
     database.close()
     await using store = openSqliteStore({ file: path })
     expect(await store.list({})).toEqual([adapter])
+
     await store.apiKeys.create(sampleApiKey('kept'))
     const held: unknown[] = []
     await store.create(sampleResource('next'), (has, { ownerBytes }) => held.push(has, ownerBytes))
@@ -68,6 +69,7 @@ describe('the SQLite file', () => {
       { adapters: 1, tools: 0, replicas: adapter.spec.replicaCount },
       Buffer.byteLength(JSON.stringify(adapter)),
     ])
+
     await store.replace({ ...adapter, version: 2 }, 1)
     expect(await store.get('kept')).toEqual({ ...adapter, version: 2 })
   })

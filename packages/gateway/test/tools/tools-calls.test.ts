@@ -148,6 +148,7 @@ describe('a call', () => {
       body: raw,
     })
     expect(sent.status).toBe(200)
+
     const got = seen.get(path)
     expect(got?.body).toBe('{"n":  9007199254740993}')
     expect(got?.headers).toMatchObject({
@@ -160,6 +161,7 @@ describe('a call', () => {
       'x-mcp-tool': name,
       traceparent,
     })
+
     const deadline = Date.parse(String(got?.headers['x-mcp-deadline']))
     expect(deadline).toBeGreaterThanOrEqual(before + 4000)
     expect(deadline).toBeLessThanOrEqual(Date.now() + 4000)

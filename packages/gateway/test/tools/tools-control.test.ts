@@ -109,6 +109,7 @@ describe('/tools', () => {
     expect(created.body.warnings?.map(({ pointer, code }) => [pointer, code])).toEqual([
       ['/toolDefinition/tool/annotations/readOnly', 'renamed_field'],
     ])
+
     const { body } = await call('GET', '/tools/weather')
     const { type: _type, annotations: _annotations, ...definition } = readme.toolDefinition.tool
     expect(body).toMatchObject({
@@ -129,6 +130,7 @@ describe('/tools', () => {
         { timeout: 30_000 },
       )
       .toBe('Healthy')
+
     const logs = await gateway.send('/tools/weather/logs', { method: 'GET' })
     expect(logs.status).toBe(200)
     expect(logs.headers['content-type']).toContain('text/plain')
@@ -311,11 +313,14 @@ describe('/tools', () => {
       annotations: undefined,
     })
     expect(patched.body.toolDefinition.path).toBe('/other')
+
     const generation = async (): Promise<number> =>
       (await call<{ generation: number }>('GET', `/tools/${name}/status`)).body.generation
     expect(await generation()).toBe(1)
+
     await call('PATCH', `/tools/${name}`, { imageVersion: '2' })
     expect(await generation()).toBe(2)
+
     const moved = await call('PATCH', `/tools/${name}`, {
       imageName: null,
       imageVersion: null,
@@ -327,6 +332,7 @@ describe('/tools', () => {
     expect(
       (await call<{ replicaStatus: string }>('GET', `/tools/${name}/status`)).body.replicaStatus,
     ).toBe('External')
+
     const back = await call('PATCH', `/tools/${name}`, {
       endpoint: null,
       imageName: 'scripted',

@@ -166,6 +166,7 @@ describe('a listen stream', () => {
           _meta: { 'io.modelcontextprotocol/subscriptionId': 7 },
         },
       })
+
     await register('heard')
     await expect.poll(() => hers.count(listChanged)).toBe(1)
     expect(hers.messages.at(-1)).toEqual({
@@ -173,16 +174,20 @@ describe('a listen stream', () => {
       method: listChanged,
       params: { _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
     })
+
     await api('PATCH', '/tools/heard', { toolDefinition: { tool: { description: 'new' } } })
     await expect.poll(() => hers.count(listChanged)).toBe(2)
+
     const told = hers.count(listChanged)
     // A change that no list shows is not a change of the list.
     await api('PATCH', '/tools/heard', { description: 'for people' })
     await api('PATCH', '/tools/heard', { requiredRoles: ['mcp.dev'] })
     await expect.poll(() => his.count(listChanged)).toBe(1)
     expect(hers.count(listChanged)).toBe(told)
+
     await api('DELETE', '/tools/heard')
     await expect.poll(() => his.count(listChanged)).toBe(2)
+
     hers.response.destroy()
     his.response.destroy()
   })
@@ -278,6 +283,7 @@ describe('a legacy session', () => {
         capabilities: { tools: { listChanged: true } },
         serverInfo: { name: 'mcp-gateway' },
       })
+
       const stream = new Stream(
         await gateway.start('/mcp', {
           method: 'GET',
@@ -302,12 +308,14 @@ describe('a legacy session', () => {
       expect(await ask('tools/call', { name: 'none' })).toMatchObject({
         error: { code: -32602, message: 'Unknown tool: none' },
       })
+
       await api('PATCH', `/tools/${name}`, { toolDefinition: { tool: { title: 'T' } } })
       await expect.poll(() => stream.count(listChanged)).toBe(2)
       expect((await gateway.send('/mcp', { method: 'DELETE', headers: session })).status).toBe(200)
       expect(
         (await gateway.send('/mcp', { headers: session, body: rpc('ping', {}, 3) })).status,
       ).toBe(404)
+
       stream.response.destroy()
       await api('DELETE', `/tools/${name}`)
     },
@@ -362,10 +370,12 @@ test('a caller with too many legacy sessions loses its own oldest one', async ()
   const first = await open(many)
   for (let opened = 1; opened < 1000; opened += 1) await open(many)
   expect(await ping(many, first)).toBe(200)
+
   const second = await open(many)
   expect([await ping(many, first), await ping(many, second), await ping(bob, others)]).toEqual([
     200, 200, 200,
   ])
+
   for (let opened = 0; opened < 999; opened += 1) await open(many)
   expect([await ping(many, first), await ping(bob, others)]).toEqual([404, 200])
 })
@@ -412,11 +422,13 @@ describe('two gateway processes with the same keys', () => {
     expect(
       (await b.send('/mcp', { headers: { ...session, 'x-dev-userid': 'bob' }, body: list })).status,
     ).toBe(404)
+
     const forged = await b.send('/mcp', {
       headers: { ...session, 'x-mcpgw-hop': '1.2.3.4' },
       body: list,
     })
     expect(forged.status).toBe(401)
+
     await a[Symbol.asyncDispose]()
     expect((await b.send('/mcp', { headers: session, body: list })).status).toBe(404)
   })
@@ -453,6 +465,7 @@ describe('two gateway processes with the same keys', () => {
     const session = { ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
     const initialized = '{"jsonrpc":"2.0","method":"notifications/initialized"}'
     expect((await a.send('/mcp', { headers: session, body: initialized })).status).toBe(202)
+
     const handed = new Stream(await b.start('/mcp', { method: 'GET', headers: session }))
 
     // The end of a key makes the gateway check all streams again, so the test need not wait.

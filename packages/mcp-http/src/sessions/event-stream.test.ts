@@ -71,6 +71,7 @@ test.each([
     try {
       for (const caller of ['/eve', '/eve', '/ann']) read(caller)
       await expect.poll(() => [...open.values()].flat().length).toBe(3)
+
       const [first, second] = open.get('/eve') ?? []
       const [third] = open.get('/ann') ?? []
       const large = letter.repeat((3 * 1024 * 1024) / Buffer.byteLength(letter))
@@ -91,6 +92,7 @@ test.each([
         false,
       ])
       await expect.poll(() => unsent.heldBy('/eve')).toBeGreaterThan(1024 * 1024)
+
       first?.destroy()
       await expect.poll(() => unsent.heldBy('/eve')).toBe(0)
     } finally {

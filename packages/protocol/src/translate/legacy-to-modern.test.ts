@@ -363,6 +363,7 @@ describe('questions of a modern server to a legacy client', () => {
       ),
     )
     expect(related.slice(-3)).toEqual(['7', '7', '7'])
+
     const questions = take()
     expect(questions).toEqual([
       '{"jsonrpc":"2.0","id":"input-4","method":"elicitation/create",' +
@@ -370,6 +371,7 @@ describe('questions of a modern server to a legacy client', () => {
       '{"jsonrpc":"2.0","id":"input-5","method":"sampling/createMessage","params":{"maxTokens":1}}',
       '{"jsonrpc":"2.0","id":"input-6","method":"roots/list","params":{}}',
     ])
+
     // The client may write the ids in any form, in any order, and more than once.
     engine.receive('{"jsonrpc":"2.0","id":"input\\u002d6","result":{"roots":[]}}')
     engine.receive('{"jsonrpc":"2.0","id":"input-6","result":{"roots":[1]}}')
@@ -379,6 +381,7 @@ describe('questions of a modern server to a legacy client', () => {
     )
     engine.receive('{"jsonrpc":"2.0","id":"input-99","result":{}}')
     expect(last()).toBe(first)
+
     engine.receive('{"jsonrpc":"2.0","id":"input-5","result":{"role":"assistant"}}')
     expect([asked.length, last().request.id === first.request.id]).toEqual([4, false])
     expect(writeObject(last().request.params)).toBe(
@@ -387,6 +390,7 @@ describe('questions of a modern server to a legacy client', () => {
         '"content":{"n":12345678901234567890}},"b":{"role":"assistant"}},' +
         `"requestState":"s\\u0031",${envelope('{"elicitation":{},"sampling":{},"roots":{}}')}}`,
     )
+
     answer('{"content":[],"resultType":"complete"}')
     expect(take()).toEqual(['{"jsonrpc":"2.0","id":7,"result":{"content":[]}}'])
   })
@@ -525,14 +529,17 @@ describe('news of a modern server outside of requests', () => {
       '{"resourceSubscriptions":["a:/"]}',
       [],
     ])
+
     acknowledge(first)
     say('2', 'resources/subscribe', '{"uri":"b:/"}')
     const second = last()
     expect(second.request.params.get('notifications')).toBe(
       '{"resourceSubscriptions":["a:/","b:/"]}',
     )
+
     first.exchange.tell(updated('a:/'))
     expect([take(), gone]).toEqual([['{"jsonrpc":"2.0","id":1,"result":{}}', heard('a:/')], []])
+
     acknowledge(second)
     first.exchange.tell(updated('a:/'))
     second.exchange.tell(updated('b:/'))
@@ -540,6 +547,7 @@ describe('news of a modern server outside of requests', () => {
       ['{"jsonrpc":"2.0","id":2,"result":{}}', heard('b:/')],
       [first.exchange],
     ])
+
     say('3', 'resources/unsubscribe', '{"uri":"a:/"}')
     acknowledge(last())
     say('4', 'resources/unsubscribe', '{"uri":"b:/"}')

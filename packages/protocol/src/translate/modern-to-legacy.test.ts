@@ -183,6 +183,7 @@ describe('a modern client of a legacy server', () => {
         '"params":{"protocolVersion":"2025-11-25","capabilities":{},' +
         '"clientInfo":{"name":"gateway","version":"1"}}}',
     ])
+
     upstream().say(
       '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},' +
         '"serverInfo":{"name":"old","version":"1"}}}',
@@ -192,6 +193,7 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"work",' +
         '"arguments":{"z":12345678901234567890,"a":1.0}}}',
     ])
+
     upstream().say(
       '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"\\u0041"}],' +
         '"structuredContent":{"z":12345678901234567890,"a":1.0}}}',
@@ -468,6 +470,7 @@ describe('a modern client of a legacy server', () => {
       ask(retry('"state-1"').replace('"arguments":{}', '"arguments":{"a":1}')),
     ]
     expect(upstream().take()).toEqual([])
+
     ask(retry('"state-1"'))
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
     heard.push(ask(retry('"state-1"')))
@@ -480,6 +483,7 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3,' +
         '"reason":"The client did not come back."}}',
     ])
+
     heard.push(ask(retry('"state-2"')))
     expect(new Set(heard.map(({ answers }) => JSON.stringify(answers)))).toEqual(
       new Set([
@@ -673,6 +677,7 @@ describe('a modern client of a legacy server', () => {
     const warned = ask(call('1', '{}', { meta: level('warning') }))
     upstream().open('{"logging":{}}')
     expect(upstream().got).toEqual([])
+
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
     const quiet = ask(call('2'))
     const debugged = ask(call('3', '{}', { meta: level('debug') }))
@@ -683,10 +688,12 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","id":5,"method":"logging/setLevel","params":{"level":"debug"}}',
       '{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"work","arguments":{}}}',
     ])
+
     upstream().say('{"jsonrpc":"2.0","id":5,"error":{"code":-32601,"message":"no"}}')
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"work","arguments":{}}}',
     ])
+
     for (const via of ['3', '4', '6', '7'])
       upstream().say(
         '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":1}}',
@@ -739,6 +746,7 @@ describe('a modern client of a legacy server', () => {
     upstream().say(answer(3), '3')
     upstream().say(message)
     expect([heard.told, heard.answers]).toEqual([[message], []])
+
     for (const read of waiting.splice(0)) read()
     expect(heard.answers).toHaveLength(1)
 
@@ -747,6 +755,7 @@ describe('a modern client of a legacy server', () => {
     const quiet = ask(call('2'))
     upstream().say(answer(4), '4')
     expect([quiet.answers.length, waiting.length]).toEqual([1, 0])
+
     const gone = ask(call('3', '{}', { meta: level }))
     upstream().say(answer(5), '5')
     engine.gone(gone)
@@ -809,6 +818,7 @@ describe('a modern client of a legacy server', () => {
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"cursor":"c"}}',
     ])
+
     upstream().say(
       '{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"work",' +
         '"execution":{"taskSupport":"required"}}]}}',
@@ -817,12 +827,14 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"work","arguments":{},' +
         '"task":{"ttl":3600000},"_meta":{"progressToken":4}}}',
     ])
+
     upstream().say(
       '{"jsonrpc":"2.0","id":4,"result":{"task":{"taskId":"t\\u0031","status":"working"}}}',
     )
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":5,"method":"tasks/result","params":{"taskId":"t\\u0031"}}',
     ])
+
     upstream().say(
       '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":4,' +
         '"progress":1}}',
@@ -831,8 +843,10 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p",' +
         '"progress":1}}',
     ])
+
     upstream().say(question, '5')
     expect(heard.answer1).toContain('"requestState":"state-1"')
+
     const retry = ask(
       call('2', '{}', {
         ...options,
@@ -840,10 +854,12 @@ describe('a modern client of a legacy server', () => {
       }),
     )
     expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":0,"result":{"action":"decline"}}'])
+
     upstream().say('{"jsonrpc":"2.0","id":5,"result":{"content":[]}}')
     expect(retry.answer1).toBe(
       `{"jsonrpc":"2.0","id":2,"result":{"content":[],"resultType":"complete",${server}}}`,
     )
+
     const other = ask(call('3'.repeat(1), '{}', options))
     upstream().say('{"jsonrpc":"2.0","id":6,"result":{"task":{"taskId":"u"}}}')
     upstream().take()
@@ -919,6 +935,7 @@ describe('a listen stream over a legacy server', () => {
     )
     upstream().open(both)
     expect(heard.told).toEqual([])
+
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
     upstream().say('{"jsonrpc":"2.0","id":3,"error":{"code":-32002,"message":"no"}}')
     upstream().say('{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')

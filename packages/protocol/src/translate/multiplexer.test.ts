@@ -45,6 +45,7 @@ test('clients with the same ids share a server, each with its own answers', () =
         '"x":1.0}}}',
     ),
   )
+
   multiplexer.receive(
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"id-2",' +
       '"progress":0.10}}',

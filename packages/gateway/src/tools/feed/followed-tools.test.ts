@@ -40,13 +40,16 @@ test('tools that were deleted while the feed was broken are gone after its repla
   })()
 
   await expect.poll(() => feeds).toHaveLength(1)
+
   for (const message of [tool('deleted'), tool('kept'), { complete: true } as const])
     feeds[0]?.say(message)
   feeds[0]?.say({ workload: 'deleted', entry: { uid: 'u', desiredReplicas: 1, replicas: [] } })
   await expect.poll(() => tools.directory.get('deleted')).toBeDefined()
+
   feeds[0]?.end()
 
   await expect.poll(() => feeds).toHaveLength(2)
+
   feeds[1]?.say(tool('kept'))
   // Until the feed has told of all tools, a tool without an entry may only be late.
   feeds[1]?.say({ issuer: 'https://gateway.example' })
@@ -57,6 +60,7 @@ test('tools that were deleted while the feed was broken are gone after its repla
   await expect.poll(names).toEqual(['kept'])
   await expect.poll(() => gone).toEqual(['deleted'])
   expect(tools.directory.get('deleted')).toBeUndefined()
+
   stop.abort()
   await watching
   gateway.closeAllConnections()
