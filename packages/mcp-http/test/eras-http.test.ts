@@ -72,7 +72,7 @@ function event(message: object, id?: string): string {
   )
 }
 
-/** A server that follows a script, and notes in `got` what it gets. Gives its port. */
+/** A server that follows a script, and notes its requests in `got`. Gives its port. */
 function serve(script: Script, got: Got[]): Promise<number> {
   return listen((request, body, response) => {
     const message = body === '' ? {} : (JSON.parse(body) as Got['message'])
