@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * The imports that each room of the gateway may have. The planes (`proxy`, `tools`, `control`) meet
+ * The imports that each room of the gateway may have. The planes (`proxy`, `aggregate`, `control`) meet
  * in the store and in `core`, and never import each other. Only an `open.ts` imports its backends,
  * lazily. A stale line fails.
  */
@@ -25,8 +25,18 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'tool-gateway',
   ],
   app: ['compose', 'config'],
-  'tool-gateway': ['compose', 'http', 'ingress', 'tools', 'upstream'],
+  'tool-gateway': [
+    'aggregate',
+    'compose',
+    'core',
+    'http',
+    'ingress',
+    'servers',
+    'tools',
+    'upstream',
+  ],
   compose: [
+    'aggregate',
     'audit',
     'auth',
     'config',
@@ -39,6 +49,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'reconcile',
     'runtime',
     'secrets',
+    'servers',
     'store',
     'telemetry',
     'tools',
@@ -54,8 +65,20 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   control: ['audit', 'core', 'http', 'runtime', 'secrets', 'store'],
   ingress: ['audit', 'core', 'crypto', 'http', 'telemetry'],
   upstream: ['core', 'crypto'],
-  proxy: ['config', 'core', 'ingress', 'store', 'upstream'],
+  servers: ['config', 'core', 'ingress', 'store', 'upstream'],
+  proxy: ['config', 'core', 'ingress', 'servers', 'upstream'],
   tools: ['audit', 'config', 'core', 'crypto', 'ingress', 'store', 'telemetry', 'upstream'],
+  aggregate: [
+    'audit',
+    'config',
+    'core',
+    'crypto',
+    'ingress',
+    'servers',
+    'store',
+    'telemetry',
+    'tools',
+  ],
   declared: ['config', 'control', 'core', 'reconcile', 'runtime', 'telemetry'],
   reconcile: ['core', 'runtime', 'secrets', 'store', 'telemetry'],
   runtime: ['config', 'core', 'telemetry'],

@@ -9,8 +9,9 @@ import { createAddressPolicy } from '../../packages/gateway/src/lib/net/address-
 import { Hop } from '../../packages/gateway/src/ingress/peer-hop.ts'
 import { IdentitySigner } from '../../packages/gateway/src/upstream/identity-signer.ts'
 import { createOutgoing } from '../../packages/gateway/src/upstream/outgoing.ts'
+import { openServers } from '../../packages/gateway/src/servers/open.ts'
 import { createDataPlane } from '../../packages/gateway/src/proxy/data-plane.ts'
-import { RouteTable } from '../../packages/gateway/src/proxy/routes.ts'
+import { RouteTable } from '../../packages/gateway/src/servers/routes.ts'
 import { createSessionSealer } from '../../packages/gateway/src/ingress/session-sealer.ts'
 import { Silences } from '../../packages/gateway/src/core/silences.ts'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
@@ -55,8 +56,28 @@ const now = (): number => Date.now()
 const hop = new Hop({ keys, self: name, peers: [PeerDirectory.of(peers)], now })
 const { bodyLimitBytes } = config.edge
 const shares = createShares(config.limits, bodyLimitBytes)
-const plane = createDataPlane({
+const routes = await RouteTable.open(await openStore({ dataDir }))
+const common = {
+  routes,
   silences: new Silences(Date.now),
+  sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
+  outgoing: createOutgoing(
+    new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now }),
+    () => ({ message: 'none' }),
+  ),
+  settings: config.proxy,
+  now,
+}
+const plane = createDataPlane({
+  ...common,
+  servers: openServers({
+    ...common,
+    directory,
+    endpointPolicy: createAddressPolicy([]),
+    connectionsPerServer: config.limits.connectionsPerServer,
+    shares,
+    self: hop.self,
+  }),
   entrance: new Entrance({
     authenticate: authenticateDevelopment,
     hop,
@@ -67,18 +88,6 @@ const plane = createDataPlane({
     audit: undefined,
   }),
   hop,
-  routes: await RouteTable.open(await openStore({ dataDir })),
-  directory,
-  sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
-  outgoing: createOutgoing(
-    new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now }),
-    () => ({ message: 'none' }),
-  ),
-  endpointPolicy: createAddressPolicy([]),
-  settings: config.proxy,
-  connectionsPerServer: config.limits.connectionsPerServer,
-  shares,
-  now,
 })
 let handed = 0
 const server = createServer((request, response) => {

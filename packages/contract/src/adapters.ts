@@ -176,6 +176,20 @@ export const CredentialView = z.object({
 export const CredentialsView = z.union([CredentialView, z.array(CredentialView)])
 
 /** The fields of a workload, for adapters and tools alike. */
+/** Labels of adapters and tools, by which virtual servers select members. */
+export const Labels = z
+  .record(
+    z
+      .string()
+      .regex(
+        /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$/,
+        "must be 1 to 128 letters, digits, '.', '_', '-' and '/', and begin and end with a letter or digit",
+      ),
+    z.string().max(256),
+  )
+  .refine((labels) => Object.keys(labels).length <= 64, 'must be at most 64 labels')
+  .meta({ description: 'Labels, by which virtual servers select members.' })
+
 export const workloadFields = {
   imageName: ImageName,
   imageVersion: ImageVersion,
@@ -202,6 +216,7 @@ export const workloadFields = {
       'them. `none`: not at all.',
   }),
   credential: Credentials,
+  labels: Labels,
 }
 
 /** The owner of a resource, as an identity provider names it. */
@@ -227,6 +242,9 @@ export const anonymous = z.boolean().meta({
   description:
     'Whether callers without any credential may use it, and so everyone. May be turned ' +
     'on only where the configuration allows it (`identity.allowAnonymous`).',
+})
+export const aggregate = z.boolean().meta({
+  description: 'Whether the adapter joins the built-in virtual server at /mcp.',
 })
 export const eras = z.enum(['auto', 'passthrough']).meta({
   description:
@@ -314,7 +332,9 @@ export const AdapterInput = z
     ownerRoles: workloadFields.ownerRoles.default([]),
     callerIdentity: workloadFields.callerIdentity.default('headers'),
     credential: workloadFields.credential.optional(),
+    labels: workloadFields.labels.default({}),
     anonymous: anonymous.default(false),
+    aggregate: aggregate.default(false),
     toolRules: toolRules.default([]),
     eras: eras.default('auto'),
     legacyLeg: legacyLeg.default('auto'),
@@ -354,11 +374,13 @@ export const AdapterResource = z
     offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
     credential: CredentialsView.optional(),
+    labels: workloadFields.labels.optional(),
     declared: DeclaredIn.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),
     anonymous: anonymous.optional(),
+    aggregate: aggregate.optional(),
     toolRules: toolRules.optional(),
     eras: eras.optional(),
     legacyLeg: legacyLeg.optional(),

@@ -5,6 +5,7 @@ import { GatewayStatus } from './gateway-status.ts'
 import { AdapterPatch, ToolPatch } from './patches.ts'
 import { ListQuery, LogsQuery, PageQuery } from './queries.ts'
 import { SecretDeletion, SecretInput, SecretPatch, SecretResource } from './secrets.ts'
+import { ServerInput, ServerPatch, ServerResource, ServerStatus } from './servers.ts'
 import { ToolInput, ToolResource } from './tools.ts'
 
 export interface Audit {
@@ -384,8 +385,106 @@ const secrets = {
   },
 } as const satisfies Record<string, Endpoint>
 
+const server = '/servers/{name}'
+const serverExample = {
+  name: 'work',
+  members: [{ adapter: 'github' }, { adapter: 'files', alias: 'fs' }, { tool: 'weather' }],
+}
+const servers = {
+  create: {
+    method: 'post',
+    path: '/servers',
+    summary: 'Register a virtual server: many MCP servers and tools at one address.',
+    body: { type: 'application/json', schema: ServerInput, example: serverExample },
+    success: {
+      status: 201,
+      description: 'Registered.',
+      schema: ServerResource,
+      headers: { ...etag, Location: 'Its address.' },
+    },
+    problems: [403, 409, 413, 415],
+    audit: { kind: 'server', verb: 'create', always: true },
+  },
+  list: {
+    method: 'get',
+    path: '/servers',
+    summary: 'List the virtual servers that the caller can access.',
+    query: PageQuery,
+    success: {
+      status: 200,
+      description: 'In order of their names.',
+      schema: z.array(ServerResource),
+      headers: { Link: 'The next page (RFC 8288, rel="next").' },
+    },
+    problems: [],
+    audit: { kind: 'server', verb: 'list', always: false },
+  },
+  get: {
+    method: 'get',
+    path: server,
+    summary: 'Retrieve the definition of a virtual server.',
+    success: {
+      status: 200,
+      description: 'The definition.',
+      schema: ServerResource,
+      headers: etag,
+    },
+    problems: [304, 404],
+    audit: { kind: 'server', verb: 'read', always: false },
+  },
+  replace: {
+    method: 'put',
+    path: server,
+    summary: 'Replace a virtual server, or create it: absent fields get their defaults.',
+    body: { type: 'application/json', schema: ServerInput, example: serverExample },
+    success: {
+      status: 200,
+      description: 'Replaced; 201 if it is new.',
+      schema: ServerResource,
+      headers: etag,
+    },
+    problems: [403, 404, 409, 412, 413, 415],
+    audit: { kind: 'server', verb: 'replace', always: true },
+  },
+  patch: {
+    method: 'patch',
+    path: server,
+    summary: 'Change some fields of a virtual server (JSON merge patch, RFC 7396).',
+    body: {
+      type: 'application/merge-patch+json',
+      schema: ServerPatch,
+      example: { title: 'Work' },
+    },
+    success: { status: 200, description: 'Changed.', schema: ServerResource, headers: etag },
+    problems: [403, 404, 409, 412, 413, 415],
+    audit: { kind: 'server', verb: 'patch', always: true },
+  },
+  delete: {
+    method: 'delete',
+    path: server,
+    summary: 'Remove a virtual server. Its members stay.',
+    success: { status: 204, description: 'Removed.' },
+    problems: [403, 404, 412],
+    audit: { kind: 'server', verb: 'delete', always: true },
+  },
+  status: {
+    method: 'get',
+    path: `${server}/status`,
+    summary: 'Check how its members stand.',
+    success: { status: 200, description: 'The status.', schema: ServerStatus },
+    problems: [404],
+    audit: { kind: 'server', verb: 'status', always: false },
+  },
+} as const satisfies Record<string, Endpoint>
+
 /** The calls of each kind that principals own. */
-export const calls = { adapter: adapters, tool: tools, apiKey: apiKeys, secret: secrets } as const
+export const calls = {
+  adapter: adapters,
+  tool: tools,
+  apiKey: apiKeys,
+  secret: secrets,
+  server: servers,
+} as const
 export type ResourceCalls = typeof adapters
 
 /**
@@ -428,6 +527,13 @@ export const endpoints = {
   replaceSecret: secrets.replace,
   patchSecret: secrets.patch,
   deleteSecret: secrets.delete,
+  createServer: servers.create,
+  listServers: servers.list,
+  getServer: servers.get,
+  replaceServer: servers.replace,
+  patchServer: servers.patch,
+  deleteServer: servers.delete,
+  serverStatus: servers.status,
   gatewayStatus: {
     method: 'get',
     path: '/status',

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  aggregate,
   anonymous,
   CredentialView,
   EnvironmentVariables,
@@ -28,6 +29,7 @@ const patchFields = {
   callerIdentity: workloadFields.callerIdentity.nullable(),
   /** A list replaces all stored headers; an object merges into the one header. */
   credential: z.union([CredentialView.partial(), z.array(CredentialView)]).nullable(),
+  labels: z.record(z.string(), z.string().nullable()).nullable(),
 }
 
 /**
@@ -38,6 +40,7 @@ export const AdapterPatch = z
   .object({
     ...patchFields,
     anonymous: anonymous.nullable(),
+    aggregate: aggregate.nullable(),
     toolRules: toolRules.nullable(),
     eras: eras.nullable(),
     legacyLeg: legacyLeg.nullable(),

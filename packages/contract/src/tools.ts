@@ -104,6 +104,7 @@ export const ToolInput = z
     ownerRoles: workloadFields.ownerRoles.default([]),
     callerIdentity: workloadFields.callerIdentity.default('headers'),
     credential: workloadFields.credential.optional(),
+    labels: workloadFields.labels.default({}),
   })
   .meta({ id: 'ToolInput' })
 export type ToolInput = z.output<typeof ToolInput>
@@ -140,6 +141,7 @@ export const ToolResource = z
     offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
     credential: CredentialsView.optional(),
+    labels: workloadFields.labels.optional(),
     declared: DeclaredIn.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),

@@ -17,12 +17,15 @@ const samples = [
   },
 ]
 
-const calls = [
-  { adapter: 'mcp-example', tool: 'add', args: { a: 2, b: 40 } },
-  { adapter: 'everything', tool: 'echo', args: { message: 'hello from the demo' } },
-]
-
 const protocolVersion = '2025-11-25'
+
+/** A virtual server over both samples. */
+const server = {
+  members: [
+    { adapter: 'mcp-example', alias: 'example' },
+    { adapter: 'everything', alias: 'everything' },
+  ],
+}
 
 /**
  * Registers the samples, makes real calls and prints them, to show a newcomer how it works.
@@ -33,33 +36,44 @@ export async function runDemo(
   print: (line: string) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const sample of samples) {
-    const created = await request(`${origin}/adapters`, {
-      method: 'POST',
+  const show = async (method: 'POST' | 'PUT', path: string, body: object): Promise<void> => {
+    const answer = await request(origin + path, {
+      method,
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(sample),
+      body: JSON.stringify(body),
       signal,
     })
 
-    await created.body.dump()
-    print(`POST /adapters ${JSON.stringify(sample)}`)
+    await answer.body.dump()
+    print(`${method} ${path} ${JSON.stringify(body)}`)
     print(
-      `  → ${created.statusCode}${created.statusCode === 409 ? ' (it is registered already)' : ''}`,
+      `  → ${answer.statusCode}${answer.statusCode === 409 ? ' (it is registered already)' : ''}`,
     )
   }
+  for (const sample of samples) await show('POST', '/adapters', sample)
+  await show('PUT', '/servers/demo', server)
 
-  for (const { adapter, tool, args } of calls) {
+  const calls: readonly [string, string, Record<string, unknown>][] = [
+    ['/adapters/mcp-example', 'add', { a: 2, b: 40 }],
+    ['/adapters/everything', 'echo', { message: 'hello from the demo' }],
+    ['/servers/demo', 'example_add', { a: 40, b: 2 }],
+  ]
+  for (const [path, tool, args] of calls) {
     try {
-      const session = new DemoSession(`${origin}/adapters/${adapter}/mcp`, signal)
+      const session = new DemoSession(`${origin}${path}/mcp`, signal)
       await callTool(session, tool, args, print)
     } catch (error) {
       if (signal.aborted) return
       print(
-        `  ✗ ${adapter}: ${error instanceof Error ? error.message : String(error)} (GET ` +
-          `/adapters/${adapter}/status and …/logs tell more)`,
+        `  ✗ ${path}: ${error instanceof Error ? error.message : String(error)} (GET ` +
+          `${path}/status tells more)`,
       )
     }
   }
+
+  print('\nAll of it at one address, for the mcp.json of your editor:\n')
+  const entry = { type: 'http', url: `${origin}/servers/demo/mcp` }
+  print(JSON.stringify({ servers: { demo: entry } }, null, 2))
 }
 
 async function callTool(

@@ -1,3 +1,4 @@
+import { noLists, noServers, openAggregate, type Aggregate } from './aggregate/open.ts'
 import { sealerOf } from './compose/cluster.ts'
 import { compose, type App, type AppOptions, type Composition } from './compose/composition.ts'
 import { openDoor, type Door } from './compose/door.ts'
@@ -6,8 +7,11 @@ import { addProblems } from './http/rest.ts'
 import { Hop, unsigned } from './ingress/peer-hop.ts'
 import { loadSessionKeys } from './ingress/session-keys.ts'
 import { createAddressPolicy } from './lib/net/address-policy.ts'
+import { noRoutes } from './servers/routes.ts'
+import { openServers } from './servers/open.ts'
+import { Silences } from './core/silences.ts'
 import { FollowedTools } from './tools/feed/followed-tools.ts'
-import { openToolRouter, type ToolRouter } from './tools/open.ts'
+import { openTools } from './tools/open.ts'
 import { IdentitySigner } from './upstream/identity-signer.ts'
 import { createOutgoing } from './upstream/outgoing.ts'
 
@@ -76,7 +80,7 @@ interface Followed {
 async function openFollowedTools(
   composition: Composition,
   { door: { entrance, shares }, hop, sealer, keys }: Followed,
-): Promise<{ readonly tools: FollowedTools; readonly router: ToolRouter }> {
+): Promise<{ readonly tools: FollowedTools; readonly router: Aggregate }> {
   const { config, log, parts, now } = composition
   const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
   // Clients and servers know the gateway by its public address, not by the address of this
@@ -89,17 +93,34 @@ async function openFollowedTools(
   }))
 
   const networks = config.tools.endpointNetworks ?? config.endpointNetworks ?? []
+  const common = { ...composition, directory: tools.directory, outgoing, shares, sealer }
+  const registered = parts.use(
+    await openTools({ ...common, store: tools, endpointPolicy: createAddressPolicy(networks) }),
+  )
+
+  // The feed has registered tools alone, so `/mcp` has no other members here.
+  const servers = parts.use(
+    openServers({
+      ...common,
+      routes: noRoutes,
+      endpointPolicy: createAddressPolicy([]),
+      settings: config.proxy,
+      connectionsPerServer: config.limits.connectionsPerServer,
+      silences: new Silences(now),
+      self: hop.self,
+    }),
+  )
   const router = parts.use(
-    await openToolRouter({
-      ...composition,
-      store: tools,
-      directory: tools.directory,
-      endpointPolicy: createAddressPolicy(networks),
+    await openAggregate({
+      ...common,
+      store: noServers,
+      lists: noLists,
+      routes: noRoutes,
+      servers,
+      tools: registered.tools,
+      keys,
       entrance,
       hop,
-      sealer,
-      outgoing,
-      shares,
     }),
   )
 

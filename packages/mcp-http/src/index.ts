@@ -2,7 +2,7 @@ export { accepts, sendAmbiguous, sendJson, sendRpcError } from './answers.ts'
 export { readBody, type BodyBounds } from './shares/body.ts'
 export { monotonicNow } from './clock.ts'
 export { Connections, cutUnread, endSoon, responseOn } from './shares/connections.ts'
-export { modernHeaders } from './upstream/http-modern-endpoint.ts'
+export { modernHeaders, ModernSender } from './upstream/http-modern-endpoint.ts'
 export {
   isLate,
   legacyPostHeaders,

@@ -55,6 +55,8 @@ export class Translator {
   readonly #options: TranslatorOptions
   readonly #toLegacy: ModernToLegacy
   readonly #modernFront: ModernFront<string>
+  /** The legacy server, as a modern server. `string` identifies a caller, as `principal` does. */
+  readonly asModern: ModernServer<string>
   /** The sessions of legacy clients. */
   readonly sessions: Sessions
   readonly #tick: NodeJS.Timeout
@@ -81,7 +83,7 @@ export class Translator {
       },
     )
 
-    const server = {
+    this.asModern = {
       request: (principal: string, request: ModernRequest, exchange: Exchange) => {
         try {
           this.#toLegacy.request(principal, request, exchange)
@@ -92,9 +94,9 @@ export class Translator {
         }
       },
       gone: (exchange: Exchange) => this.#toLegacy.gone(exchange),
-    } satisfies ModernServer<string>
+    }
 
-    this.#modernFront = new ModernFront(server, options.answerTimeoutMs)
+    this.#modernFront = new ModernFront(this.asModern, options.answerTimeoutMs)
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
   }
 

@@ -17,7 +17,12 @@ export {
   type ConnectionListener,
   type LegacyConnection,
 } from './translate/conversation.ts'
-export { notificationMessage, requestMessage, type Exchange } from './translate/exchange.ts'
+export {
+  notificationMessage,
+  requestMessage,
+  resultMessage,
+  type Exchange,
+} from './translate/exchange.ts'
 export {
   LegacyToModern,
   type ModernEndpoint,

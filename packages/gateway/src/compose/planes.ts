@@ -1,8 +1,10 @@
+import { openAggregate } from '../aggregate/open.ts'
 import { Silences } from '../core/silences.ts'
 import { createDataPlane } from '../proxy/data-plane.ts'
-import { RouteTable } from '../proxy/routes.ts'
+import { RouteTable } from '../servers/routes.ts'
+import { openServers } from '../servers/open.ts'
 import { ToolFeed } from '../tools/feed/feed.ts'
-import { openToolRouter } from '../tools/open.ts'
+import { openTools } from '../tools/open.ts'
 import { RemoteRouter } from '../tools/feed/remote-router.ts'
 import type { Cluster } from './cluster.ts'
 import type { Composition } from './composition.ts'
@@ -39,39 +41,54 @@ export async function openPlanes(
   const rules = endpointRules(config)
   const silences = new Silences(now)
 
-  const dataPlane = parts.use(
-    createDataPlane({
+  const routes = parts.use(await RouteTable.open(store))
+  const servers = parts.use(
+    openServers({
       ...common,
       silences,
-      routes: parts.use(await RouteTable.open(store)),
+      routes,
+      self: hop.self,
       endpointPolicy: rules.adapter.policy,
       settings: config.proxy,
       connectionsPerServer: config.limits.connectionsPerServer,
     }),
   )
-
-  const toolRouter =
-    toolGateways === undefined
-      ? parts.use(
-          await openToolRouter({
-            ...composition,
-            ...common,
-            store,
-            endpointPolicy: rules.tool.policy,
-          }),
-        )
-      : new RemoteRouter({ toolGateways, entrance, hop, sealer })
-
+  const dataPlane = createDataPlane({
+    ...common,
+    silences,
+    routes,
+    servers,
+    settings: config.proxy,
+  })
+  const { tools } = parts.use(
+    await openTools({ ...composition, ...common, store, endpointPolicy: rules.tool.policy }),
+  )
+  const aggregate = parts.use(
+    await openAggregate({
+      ...composition,
+      ...common,
+      store: store.servers,
+      lists: store.lists,
+      routes,
+      servers,
+      tools,
+      keys,
+    }),
+  )
+  // Where tool gateways serve `/mcp`, this process hands its requests over.
+  const remote =
+    toolGateways === undefined ? [] : [new RemoteRouter({ toolGateways, entrance, hop, sealer })]
   const issuer = (): string => address.origin
   const feed = new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer })
 
   return {
-    endpoints: [dataPlane, toolRouter, feed],
+    endpoints: [dataPlane, ...remote, aggregate, feed],
     silences,
+    virtualServers: aggregate.virtualServers,
     drain: () => {
       entrance.drain()
-      dataPlane.drain()
-      if ('drain' in toolRouter) toolRouter.drain()
+      servers.adapters.drain()
+      aggregate.drain()
     },
   }
 }

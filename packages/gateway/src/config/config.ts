@@ -373,6 +373,9 @@ export const ConfigSchema = z.strictObject({
           apiKey: roles
             .optional()
             .describe('Roles that may create API keys. Unset: every known caller.'),
+          server: roles
+            .optional()
+            .describe('Roles that may create virtual servers. Unset: every known caller.'),
         })
         .prefault({})
         .describe(
@@ -492,6 +495,18 @@ export const ConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('Limits of API keys (docs/api-keys.md).'),
+  servers: z
+    .strictObject({
+      maxPerPrincipal: count(100).describe(
+        'Virtual servers that one principal may have (docs/servers.md).',
+      ),
+      maxBytesPerPrincipal: count(4 * 1024 * 1024).describe(
+        'Bytes of the virtual servers of one principal, as stored.',
+      ),
+      maxTotalBytes: count(64 * 1024 * 1024).describe('Bytes of all virtual servers, as stored.'),
+    })
+    .prefault({})
+    .describe('Limits of virtual servers (docs/servers.md).'),
   secrets: z
     .strictObject({
       keys: z

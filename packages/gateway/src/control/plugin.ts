@@ -10,12 +10,14 @@ import type { ResourceKinds } from './kinds/kinds.ts'
 import { addResources, type ResourceRouteOptions } from './resources/resource-routes.ts'
 import type { SecretRegistryOptions } from './secrets/secret-registry.ts'
 import { addSecrets } from './secrets/secret-routes.ts'
+import { addServers, type ServerRouteOptions } from './servers/server-routes.ts'
 
 export interface ControlPlaneOptions
   extends
     ResourceRouteOptions,
     ApiKeyRegistryOptions,
     SecretRegistryOptions,
+    ServerRouteOptions,
     CallerOptions,
     GatewayStatusOptions {
   readonly kinds: ResourceKinds
@@ -25,7 +27,7 @@ export interface ControlPlaneOptions
 }
 
 /**
- * The control plane: `/adapters`, `/tools`, `/api-keys`, `/secrets`, `/status`, and their API
+ * The control plane: `/adapters`, `/tools`, `/api-keys`, `/secrets`, `/servers`, `/status`, and their API
  * document.
  */
 export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
@@ -38,6 +40,7 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     addResources(resources, options.kinds.tool, options)
     addApiKeys(resources, options)
     addSecrets(resources, options)
+    addServers(resources, options)
     addGatewayStatus(resources, options)
   })
   addApiDocument(app, options.version)

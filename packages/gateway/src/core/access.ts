@@ -10,7 +10,7 @@ import {
 } from './fields/variables.ts'
 
 /** Kinds of things that callers create. */
-export type Creatable = ResourceKind | 'secret' | 'api-key'
+export type Creatable = ResourceKind | 'secret' | 'api-key' | 'server'
 
 /**
  * Access settings of the configuration (`access`). The defaults depend on how the gateway
@@ -18,7 +18,7 @@ export type Creatable = ResourceKind | 'secret' | 'api-key'
  */
 export interface AccessSettings {
   readonly create: Readonly<
-    Partial<Record<ResourceKind | 'secret' | 'apiKey', readonly string[] | undefined>>
+    Partial<Record<ResourceKind | 'secret' | 'apiKey' | 'server', readonly string[] | undefined>>
   >
   readonly images: VariableSettings['images']
   readonly workloadIdentityRoles?: readonly string[] | undefined
@@ -109,6 +109,7 @@ export function accessRules(
     secret:
       create.secret ?? distinct([...creatorsOf('adapter'), ...creatorsOf('tool'), ...ofImages]),
     'api-key': create.apiKey ?? [everyone],
+    server: create.server ?? [everyone],
   }
 
   return {

@@ -20,6 +20,7 @@ const zodMistakes = {
 export const mistakeTable = {
   ...zodMistakes,
   ...schemaMistakeTable,
+  alias_taken: 'Another member has this alias.',
   already_owner: 'The resource belongs to this principal already.',
   ambiguous: 'Two members exclude each other. Give one of them.',
   anonymous_not_allowed: 'The configuration of the gateway allows no anonymous callers.',

@@ -3,6 +3,7 @@ import { GatewayError } from './errors.ts'
 import {
   holdsOneOf,
   adminRole,
+  gatewayItself,
   hasOneRoleOf,
   hasRole,
   isAnonymous,
@@ -71,6 +72,11 @@ export function authorize<A extends PlainAction, R extends Guarded>(
   if (detail !== undefined)
     throw new GatewayError('forbidden', { denied: { kind, name, uid }, detail })
   return new PermitToken(principal, action, resource)
+}
+
+/** Lets the gateway itself use a server, where no caller asks. */
+export function permitGateway<R extends Guarded>(resource: R): Permit<'use', R> {
+  return new PermitToken(gatewayItself, 'use', resource)
 }
 
 /** The actions that only the resource decides. */

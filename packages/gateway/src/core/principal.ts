@@ -17,6 +17,19 @@ export interface Principal {
   readonly network?: string
 }
 
+/** The gateway, where no caller asks: it reads what the members of virtual servers list. */
+export const gatewayItself: Principal = {
+  id: 'mcp-gateway',
+  // Issuers of tokens are addresses, so no token can claim this one.
+  issuer: 'gateway',
+  name: 'MCP Gateway',
+  roles: [],
+}
+
+export function isGatewayItself({ issuer }: Pick<Principal, 'issuer'>): boolean {
+  return issuer === gatewayItself.issuer
+}
+
 /** The role of administrators, who may read, use, change and transfer every resource. */
 export const adminRole = 'mcp.admin'
 

@@ -89,6 +89,8 @@ export interface WorkloadSpec {
   readonly ownerRoles?: readonly string[]
   /** The way in which servers learn who calls. Absent: by plain headers. */
   readonly callerIdentity?: 'signed' | 'none'
+  /** By which virtual servers select members. Absent for none. */
+  readonly labels?: Readonly<Record<string, string>>
   /** One header stands alone; several form a list. */
   readonly credential?: Credential | readonly Credential[]
   /** Roles of the caller who last chose what runs. Absent in records older than this field. */
@@ -100,6 +102,8 @@ export interface AdapterSpec extends WorkloadSpec {
   /** True if anonymous callers may use the adapter. */
   readonly anonymous?: true
   readonly eras?: 'passthrough'
+  /** True if the adapter joins the built-in virtual server at `/mcp`. */
+  readonly aggregate?: true
   readonly toolRules?: readonly ToolRule[]
   /** Absent: `auto`. */
   readonly legacyLeg?: 'passthrough' | 'translate'

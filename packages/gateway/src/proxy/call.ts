@@ -5,7 +5,7 @@ import { methodOf } from '../ingress/body.ts'
 import type { Exchange } from '../ingress/exchange.ts'
 import { sessionIdOf, type Target } from '../ingress/mcp-path.ts'
 import type { Session } from '../ingress/session-sealer.ts'
-import type { ToolGuard } from './tool-guard.ts'
+import type { ToolGuard } from '../servers/tool-guard.ts'
 
 /** A request that its caller may make, with its whole body. */
 export interface Call {

@@ -13,6 +13,7 @@ import { Entrance } from '../ingress/entrance.ts'
 import { Hop } from '../ingress/peer-hop.ts'
 import { createSessionSealer } from '../ingress/session-sealer.ts'
 import { createAddressPolicy } from '../lib/net/address-policy.ts'
+import { openServers } from '../servers/open.ts'
 import { createDataPlane } from './data-plane.ts'
 
 const uid = '11111111-1111-4111-8111-111111111111'
@@ -68,24 +69,27 @@ test('a call to a replica that refuses learns that its adapter was stopped', asy
     requestFinished: () => undefined,
     audit: undefined,
   })
-  await using plane = createDataPlane({
-    entrance,
-    hop,
+  const common = {
     routes: { get: () => adapter },
-    directory,
     sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
     outgoing: () => {
       // The gateway has picked the replica, and has not opened the connection.
       directory.set('echo', { uid, desiredReplicas: 0, replicas: [] })
       return { headers: [], replaces: undefined }
     },
-    endpointPolicy: createAddressPolicy([]),
     settings: config.proxy,
-    connectionsPerServer: config.limits.connectionsPerServer,
-    shares,
     silences: new Silences(now),
     now,
+  }
+  await using servers = openServers({
+    ...common,
+    directory,
+    endpointPolicy: createAddressPolicy([]),
+    connectionsPerServer: config.limits.connectionsPerServer,
+    shares,
+    self: hop.self,
   })
+  const plane = createDataPlane({ ...common, entrance, hop, servers })
   const server = createServer((request, response) => void plane.take(request, response))
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const { port } = server.address() as AddressInfo

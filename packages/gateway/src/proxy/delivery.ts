@@ -7,15 +7,17 @@ import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { Sticky, Upstreams } from '../upstream/upstreams.ts'
 import { stateReplica, type Call } from './call.ts'
-import { probeMs } from './era-questions.ts'
+import type { AdapterServers } from '../servers/adapter-servers.ts'
+import { probeMs } from '../servers/era-questions.ts'
 import { forward } from './forward.ts'
 import type { HeaderRules } from './headers.ts'
-import type { ToolGuard } from './tool-guard.ts'
+import type { ToolGuard } from '../servers/tool-guard.ts'
 import type { Translation } from './translation.ts'
 
 export interface DeliveryParts {
   readonly upstreams: Upstreams
   readonly translation: Translation
+  readonly servers: AdapterServers
   readonly guard: ToolGuard
   readonly outgoing: DecideOutgoing
   readonly headerRules: HeaderRules
@@ -124,9 +126,9 @@ export class Delivery {
   /** Limit for the first message of the answer. Undefined if the server is known to answer. */
   #patienceMs(): number | undefined {
     const { permit, modern, handshake } = this.#call
-    const { translation, handshakeMs } = this.#parts
+    const { servers, handshakeMs } = this.#parts
     // The request has waited for a probe of the gateway, which the server did not answer.
-    if (modern && translation.isUnheard(permit.resource)) return handshakeMs - probeMs(handshakeMs)
+    if (modern && servers.isUnheard(permit.resource)) return handshakeMs - probeMs(handshakeMs)
     return handshake ? handshakeMs : undefined
   }
 
@@ -137,12 +139,12 @@ export class Delivery {
     failure: GatewayError | undefined,
   ): void {
     const { exchange, permit, session, modern } = this.#call
-    const { translation, upstreams, silences } = this.#parts
+    const { servers, upstreams, silences } = this.#parts
     const { resource } = permit
     const { statusCode } = exchange.response
     // A modern server that refuses a modern request may have become a legacy server.
     if (modern && (statusCode === 400 || statusCode === 404 || statusCode === 405))
-      translation.doubt(resource)
+      servers.doubt(resource)
     if (session !== undefined && exchange.request.method === 'POST')
       upstreams.learn(resource, session, upstream, statusCode)
     if (patienceMs !== undefined && failure === undefined && statusCode < 500)

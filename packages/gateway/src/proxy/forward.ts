@@ -6,7 +6,9 @@ import { GatewayError, unknownSession } from '../core/errors.ts'
 import { mayWrite, type Permit } from '../core/permission.ts'
 import type { Adapter } from '../core/resource.ts'
 import { chunkPassed } from './chunk-garbage.ts'
-import { isEventStream, requestHeaders, responseHeaders, type HeaderRules } from './headers.ts'
+import { isEventStream } from '../lib/http/event-stream-type.ts'
+import { answeredHere } from '../servers/answered-here.ts'
+import { requestHeaders, responseHeaders, type HeaderRules } from './headers.ts'
 import type { Outgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { Session } from '../ingress/session-sealer.ts'
@@ -102,9 +104,6 @@ interface Peeked {
 const nothing = Buffer.alloc(0)
 /** Bytes. A shorter answer is over before its caller could lose the right to it. */
 const longestAtOnce = 64 * 1024
-
-/** The status text of an answer that the gateway gives in the server's place. It is never sent. */
-export const answeredHere = 'Answered by the gateway'
 
 /** One attempt at a server. The class is undici's handler, because this is the hot path. */
 class ForwardHandler implements Dispatcher.DispatchHandler {

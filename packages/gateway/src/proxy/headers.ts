@@ -138,11 +138,6 @@ function isPrivate(value: string): boolean {
   )
 }
 
-/** True for the Content-Type of an event stream, in any case and with or without parameters. */
-export function isEventStream(type: string | undefined): boolean {
-  return type !== undefined && /^text\/event-stream[ \t]*(;|$)/i.test(type)
-}
-
 /** Header names that `Connection` makes hop-by-hop. Undefined, as is usual, if there are none. */
 function namedByConnection(connection: string | undefined): ReadonlySet<string> | undefined {
   if (

@@ -10,8 +10,8 @@ import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
 import type { Session, SessionSealer } from '../ingress/session-sealer.ts'
 import { answerCall, describeCall, type Call } from './call.ts'
 import { Delivery, type DeliveryParts } from './delivery.ts'
-import type { RouteTable } from './routes.ts'
-import { ownerOf } from './session-owner.ts'
+import type { RouteTable } from '../servers/routes.ts'
+import { ownerOf } from '../ingress/session-owner.ts'
 
 export interface PipelineParts extends DeliveryParts {
   readonly entrance: Entrance

@@ -1,99 +1,32 @@
 import { randomBytes } from 'node:crypto'
-import {
-  type HttpUpstream,
-  Places,
-  type Session as LegacySession,
-  Translator,
-} from '@mcp-gateway/mcp-http'
 import { classifyRequest } from '@mcp-gateway/protocol'
 import { GatewayError, unknownSession } from '../core/errors.ts'
-import { mayWrite, type Permit } from '../core/permission.ts'
-import { partyOf, type Principal } from '../core/principal.ts'
-import type { CallerShares } from '../core/shares.ts'
-import type { Silences } from '../core/silences.ts'
-import type { Adapter, Resource } from '../core/resource.ts'
+import { partyOf } from '../core/principal.ts'
+import type { Adapter } from '../core/resource.ts'
 import type { Exchange } from '../ingress/exchange.ts'
+import { ownerOf } from '../ingress/session-owner.ts'
 import type { Session, SessionSealer } from '../ingress/session-sealer.ts'
-import { monotonicNow } from '../lib/clock.ts'
-import type { DecideOutgoing } from '../upstream/outgoing.ts'
+import { keyOf, sessionKeyOf, type AdapterServers } from '../servers/adapter-servers.ts'
+import type { Era, LegacySide } from '../servers/era-questions.ts'
+import type { ToolGuard } from '../servers/tool-guard.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { answerCall, opensSession, stateOf, type Call } from './call.ts'
-import { clientInfo, greet, probe, probeMs, type Era, type LegacySide } from './era-questions.ts'
 import type { Forwarding } from './forward.ts'
-import { ownedBy, ownerOf } from './session-owner.ts'
-import type { ToolGuard } from './tool-guard.ts'
 
 export interface TranslationOptions {
-  /** Picks a replica that is ready now. @throws GatewayError if there is none */
-  readonly pick: (resource: Resource) => Upstream
-  /** True if the picked replica has ended since, or is about to end. */
-  readonly isLeaving: (upstream: Upstream) => boolean
+  readonly servers: AdapterServers
   readonly guard: ToolGuard
-  /** True if the adapter of a resource still exists. */
-  readonly isRouted: (resource: Resource) => boolean
   readonly sealer: SessionSealer
-  readonly outgoing: DecideOutgoing
-  /** The name of this process among the gateways. */
-  readonly self: string
-  readonly shares: Pick<CallerShares, 'heldBytes' | 'eventBytes' | 'sessions'>
-  readonly answerTimeoutMs: number
-  /** Limit for a server's answer to `initialize` and the like. */
-  readonly handshakeMs: number
-  /** Records the servers that do not answer. */
-  readonly silences: Pick<Silences, 'failed' | 'answered'>
-  /** Milliseconds since the epoch, for the issue time of a session. */
-  readonly now: () => number
 }
-
-/** A verdict is valid for so long, because servers learn new versions. */
-const verdictMs = 24 * 3600_000
-/** If a server gives no verdict, the gateway asks again after so long. */
-const noVerdictMs = 60_000
-/** Each verdict stands at least so long. */
-const doubtMs = 1000
-const limits = {
-  sessionIdleMs: 3600_000,
-  sessionMaxMs: 7 * 24 * 3600_000,
-}
-
-const noSession = 'The server does not answer initialize with a message of MCP.'
-const silentServer = 'The server does not answer initialize. Look into its log, or ask its owner.'
 
 const nothing = Buffer.alloc(0)
 
-interface Server {
-  readonly translator: Translator
-  /** As of the last request: credentials and identity may change without a new generation. */
-  resource: Resource
-  readonly generation: number
-  /** The era that the server speaks, or undefined if no answer has told it. */
-  era: Era | undefined
-  /** Undefined until the gateway has asked. */
-  legacySide: LegacySide | undefined
-  probedAt: number
-  /**
-   * True if the server has answered a question of the gateway. Undefined until the gateway has
-   * asked.
-   */
-  heard: boolean | undefined
-  probing: Promise<Era | undefined> | undefined
-  learning: Promise<void> | undefined
-}
-
-/** Knows which era each server speaks, and translates for clients of the other era. */
+/** Decides which requests to an adapter cross eras, and hands those to its translator. */
 export class Translation {
   readonly #options: TranslationOptions
-  /** The places for sessions, of all servers together. */
-  readonly #places: Places
-  /** By the adapter's uid. */
-  readonly #servers = new Map<string, Server>()
-  /** The caller of the last request of a legacy session, because roles change while it is open. */
-  readonly #callers = new WeakMap<LegacySession, Principal>()
 
   constructor(options: TranslationOptions) {
     this.#options = options
-    const { maxSessions, maxSessionsPerCaller } = options.shares.sessions
-    this.#places = new Places(maxSessions, maxSessionsPerCaller)
   }
 
   /**
@@ -105,7 +38,7 @@ export class Translation {
     const { resource } = permit
     if (opening === undefined || resource.spec.eras === 'passthrough') return false
 
-    const known = this.#known(resource)
+    const known = this.#options.servers.known(resource)
     const translates = (era: Era | undefined): boolean => {
       if (modern) return era === 'legacy'
       return (
@@ -132,12 +65,13 @@ export class Translation {
     const { resource } = permit
     if (opening === undefined || modern || resource.spec.eras === 'passthrough') return undefined
 
-    const known = this.#known(resource)
+    const { servers } = this.#options
+    const known = servers.known(resource)
     if (known?.era === 'legacy' || known?.legacySide !== undefined || !opensSession(opening))
       return undefined
 
     return (status, { passOn, leave }) =>
-      this.#learn(call, upstream, (server) => {
+      when(servers.learn(permit, upstream), call.exchange, (server) => {
         if (server.era === 'modern' && leavesLegacySide(resource, server.legacySide)) {
           leave()
           return this.#answer(call, () => this.#open(call, opening))
@@ -148,71 +82,12 @@ export class Translation {
       })
   }
 
-  /** True if the gateway has asked the server, and the server has never answered. */
-  isUnheard(resource: Resource): boolean {
-    return this.#known(resource)?.heard === false
-  }
-
-  /**
-   * Asks the server again after an answer that does not fit its era, at most once per `doubtMs`.
-   */
-  doubt(resource: Resource): void {
-    const known = this.#known(resource)
-    if (known !== undefined && monotonicNow() - known.probedAt > doubtMs)
-      known.probedAt = Number.NEGATIVE_INFINITY
-  }
-
-  /** The valid knowledge about the server of an adapter. */
-  #known(resource: Resource): Server | undefined {
-    const server = this.#servers.get(resource.uid)
-    if (server?.generation !== resource.generation) return undefined
-    const validMs = server.era === undefined ? noVerdictMs : verdictMs
-    return monotonicNow() - server.probedAt > validMs ? undefined : server
-  }
-
-  /** Asks the server for its era, once at a time, and never with a call of a client. */
+  /** Asks the server for its era, never with a call of a client. */
   #ask(call: Call, upstream: Upstream, decide: (era: Era | undefined) => void): void {
-    const known = this.#known(call.permit.resource)?.era
+    const { servers } = this.#options
+    const known = servers.known(call.permit.resource)?.era
     if (known !== undefined) decide(known)
-    else when(this.#probe(call.permit, upstream), call.exchange, decide)
-  }
-
-  #probe(
-    { resource, principal }: Permit<'use', Adapter>,
-    upstream: Upstream,
-  ): Promise<Era | undefined> {
-    const server = this.#server(resource)
-    const boundMs = probeMs(this.#options.handshakeMs)
-    server.probing ??= probe(this.#upstream(server, upstream, principal), boundMs)
-      .then(({ era, heard, spoke }) => {
-        this.#noteHeard(server, heard, spoke)
-        Object.assign(server, { era, legacySide: undefined, probedAt: monotonicNow() })
-        return era
-      })
-      // A failure must not stand for later requests.
-      .finally(() => (server.probing = undefined))
-    return server.probing
-  }
-
-  #noteHeard(server: Server, heard: boolean, spoke: boolean): void {
-    server.heard = heard || server.heard === true
-    const { silences } = this.#options
-    if (spoke) silences.answered(server.resource.uid)
-    if (!heard) silences.failed(server.resource.uid, 'The server does not answer server/discover.')
-  }
-
-  /** Asks for the era and for the legacy side in one round trip, once at a time. */
-  #learn(call: Call, upstream: Upstream, decide: (server: Server) => void): void {
-    const { resource, principal } = call.permit
-    const server = this.#server(resource)
-    const keepsStateless = resource.spec.legacyLeg === 'passthrough'
-    server.learning ??= Promise.all([
-      this.#known(resource)?.era ?? this.#probe(call.permit, upstream),
-      greet(this.#upstream(server, upstream, principal), keepsStateless),
-    ])
-      .then(([, legacySide]) => void Object.assign(server, { legacySide }))
-      .finally(() => (server.learning = undefined))
-    when(server.learning, call.exchange, () => decide(server))
+    else when(servers.probe(call.permit, upstream), call.exchange, decide)
   }
 
   /** Answers a call by work of the engine, rather than by the bytes of the server. */
@@ -224,8 +99,9 @@ export class Translation {
     const { resource, principal } = permit
     const { request, response } = exchange
     const classified = classifyRequest(body.toString(), request.headers)
+    const { translator } = this.#options.servers.of(resource)
     if (classified.era === 'modern')
-      this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
+      translator.modern(keyOf(principal), classified, request, response)
     else
       throw new GatewayError('invalid_request', {
         detail: 'The request names the modern version, but is no request of it.',
@@ -234,16 +110,19 @@ export class Translation {
 
   #open({ permit, exchange }: Call, body: Buffer): void {
     const { resource, principal } = permit
+    const { servers } = this.#options
     const id = randomBytes(16).toString('base64url')
-    const sealed = this.#seal(resource, principal, id)
-    this.#server(resource).translator.open(
-      id,
-      sessionKeyOf(principal, id),
-      body,
-      exchange.response,
-      { 'mcp-session-id': sealed },
-      partyOf(principal),
-    )
+    const sealed = servers.seal(resource, principal, id)
+    servers
+      .of(resource)
+      .translator.open(
+        id,
+        sessionKeyOf(principal, id),
+        body,
+        exchange.response,
+        { 'mcp-session-id': sealed },
+        partyOf(principal),
+      )
   }
 
   /** Goes on with a legacy session that this process holds. */
@@ -253,21 +132,17 @@ export class Translation {
 
   #pass({ permit, exchange, body }: Call, { upstreamId }: Session): void {
     const { resource, principal } = permit
-    const server = this.#servers.get(resource.uid)
+    const { servers } = this.#options
+    const server = servers.get(resource.uid)
     const session = server?.translator.sessions.get(upstreamId)
     const moved = server !== undefined && server.resource.spec.endpoint !== resource.spec.endpoint
     // The session's server has another address now.
-    if (moved) this.#server(resource)
+    if (moved) servers.of(resource)
     if (server === undefined || session === undefined || moved) throw unknownSession()
     server.resource = resource
-    this.#callers.set(session, principal)
+    servers.callerOf(session, principal)
     const { request, response } = exchange
     server.translator.sessions.take(session, request, response, body ?? nothing)
-  }
-
-  /** Ends listen streams in order, so that clients open them elsewhere. Calls in progress go on. */
-  drain(): void {
-    for (const { translator } of this.#servers.values()) translator.drain()
   }
 
   /**
@@ -283,99 +158,6 @@ export class Translation {
       return undefined
     }
   }
-
-  #seal({ uid }: Resource, principal: Principal, id: string): string {
-    return this.#options.sealer.seal(
-      {
-        upstreamId: id,
-        replica: ownedBy(this.#options.self),
-        uid,
-        issuedAt: this.#options.now(),
-      },
-      principal,
-    )
-  }
-
-  #forgetGone(): void {
-    for (const [uid, { resource, translator }] of this.#servers) {
-      if (this.#options.isRouted(resource)) continue
-      translator.close('The server was removed.')
-      this.#servers.delete(uid)
-    }
-  }
-
-  close(): void {
-    for (const { translator } of this.#servers.values())
-      translator.close('The gateway is shutting down.')
-    this.#servers.clear()
-  }
-
-  /**
-   * The way to the server for one caller. Connections are kept for long, so each request decides
-   * its own headers when it is sent.
-   */
-  #upstream(server: Server, upstream: Upstream, principal: Principal): HttpUpstream {
-    const { guard, outgoing, shares, isLeaving } = this.#options
-    return {
-      pool: guard.to(upstream, server.resource, principal),
-      path: upstream.replica.path,
-      leaving: () => isLeaving(upstream),
-      tellsRedirects: mayWrite(principal, server.resource),
-      held: () => shares.heldBytes.open(partyOf(principal)),
-      headers: () => ['host', upstream.host, ...outgoing(server.resource, principal).headers],
-    }
-  }
-
-  #server(resource: Resource): Server {
-    const known = this.#servers.get(resource.uid)
-    if (known?.generation === resource.generation) return Object.assign(known, { resource })
-    // A changed server may speak another era. Its sessions have ended with its replicas.
-    known?.translator.close('The server was changed.')
-    const server: Server = {
-      resource,
-      generation: resource.generation,
-      era: undefined,
-      legacySide: undefined,
-      probedAt: Number.NEGATIVE_INFINITY,
-      heard: undefined,
-      probing: undefined,
-      learning: undefined,
-      translator: new Translator({
-        upstream: (key) =>
-          this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
-        refused: () => this.doubt(resource),
-        unopened: () => this.#options.silences.failed(resource.uid, noSession),
-        newState: (principal) =>
-          this.#seal(
-            resource,
-            JSON.parse(principal) as Principal,
-            randomBytes(24).toString('base64url'),
-          ),
-        kept: (key) => this.#options.shares.heldBytes.open(partyOf(JSON.parse(key) as Principal)),
-        clientInfo,
-        answerTimeoutMs: this.#options.answerTimeoutMs,
-        handshakeMs: this.#options.handshakeMs,
-        silent: () => {
-          this.#options.silences.failed(resource.uid, silentServer)
-          return silentServer
-        },
-        places: this.#places,
-        events: this.#options.shares.eventBytes,
-        ...this.#options.shares.sessions,
-        ...limits,
-      }),
-    }
-    this.#forgetGone()
-    this.#servers.set(resource.uid, server)
-    return server
-  }
-
-  /** The caller behind a key. For a session, this is the caller of its last request. */
-  #callerOf({ translator }: Server, key: string): Principal {
-    const { session: id, ...opener } = JSON.parse(key) as Principal & { readonly session?: string }
-    const session = id === undefined ? undefined : translator.sessions.get(id)
-    return (session && this.#callers.get(session)) ?? opener
-  }
 }
 
 /** True if a server of both eras serves legacy clients from its modern side. */
@@ -384,24 +166,6 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
   return (
     legacyLeg === 'translate' || side === 'none' || (legacyLeg === 'auto' && side === 'stateless')
   )
-}
-
-const callers = new WeakMap<Principal, string>()
-
-/** A key of all that distinguishes callers, and all that a server may learn about a caller. */
-function keyOf(principal: Principal): string {
-  let key = callers.get(principal)
-  if (key === undefined) {
-    const { id, issuer, name, roles, network } = principal
-    callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles, network })))
-  }
-  return key
-}
-
-/** The same key for one legacy session. */
-function sessionKeyOf(principal: Principal, session: string): string {
-  const { id, issuer, name, roles, network } = principal
-  return JSON.stringify({ id, issuer, name, roles, network, session })
 }
 
 /** Calls `decide` with the server's answer, unless the client has gone meanwhile. */

@@ -22,6 +22,7 @@ export async function copyStore(from: Store, to: Store): Promise<Copied> {
     await copyCollection(from.secrets, to.secrets),
     await copyCollection(from, to),
     await copyCollection(from.apiKeys, to.apiKeys),
+    await copyCollection(from.servers, to.servers),
   ]
   return {
     copied: parts.reduce((sum, { copied }) => sum + copied, 0),

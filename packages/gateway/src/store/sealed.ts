@@ -1,6 +1,7 @@
 import { mapSecrets, mapValues, type Secret } from '../core/secret.ts'
 import type { Holdings } from '../core/access.ts'
 import type { ApiKey } from '../core/api-key.ts'
+import type { KeptLists, VirtualServer } from '../core/virtual-server.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource, SecretText, Stored } from '../core/resource.ts'
 import type { Vault } from '../crypto/vault.ts'
@@ -135,6 +136,8 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
 
 class SealedStoreOver extends SealedCollection<Resource, Holdings> implements SealedStore {
   readonly apiKeys: Collection<ApiKey>
+  readonly servers: Collection<VirtualServer>
+  readonly lists: Collection<KeptLists>
   readonly secrets: SealedCollection<Secret, number>
   readonly sealedSecrets: Collection<Secret>
   readonly sealedResources: Pick<Collection<Resource>, 'list'>
@@ -144,6 +147,8 @@ class SealedStoreOver extends SealedCollection<Resource, Holdings> implements Se
     super(store, vault, mapSecrets)
     this.#store = store
     this.apiKeys = store.apiKeys
+    this.servers = store.servers
+    this.lists = store.lists
     this.sealedResources = { list: (query) => store.list(query) }
     const secrets = (this.secrets = new SealedCollection(store.secrets, vault, mapValues))
     this.sealedSecrets = {

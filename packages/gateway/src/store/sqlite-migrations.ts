@@ -196,4 +196,30 @@ export const migrations: readonly string[] = [
    ALTER TABLE api_key ADD COLUMN bytes INTEGER AS (octet_length(body));
    CREATE INDEX secret_bytes ON secret (bytes);
    CREATE INDEX api_key_bytes ON api_key (bytes);`,
+  `CREATE TABLE server (
+     name TEXT NOT NULL UNIQUE,
+     kind TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     change INTEGER NOT NULL,
+     bytes INTEGER AS (octet_length(body))
+   ) STRICT;
+   CREATE INDEX server_change ON server (change);
+   CREATE INDEX server_owner ON server (json_extract(body, '$.owner.id'),
+     json_extract(body, '$.owner.issuer')) WHERE json_valid(body);
+   CREATE INDEX server_bytes ON server (bytes);
+   CREATE TABLE lists (
+     name TEXT NOT NULL UNIQUE,
+     kind TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     change INTEGER NOT NULL,
+     bytes INTEGER AS (octet_length(body))
+   ) STRICT;
+   CREATE INDEX lists_change ON lists (change);
+   CREATE INDEX lists_owner ON lists (json_extract(body, '$.owner.id'),
+     json_extract(body, '$.owner.issuer')) WHERE json_valid(body);
+   CREATE INDEX lists_bytes ON lists (bytes);`,
 ]

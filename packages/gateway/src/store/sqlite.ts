@@ -8,6 +8,7 @@ import type { Holdings } from '../core/access.ts'
 import type { Owned, Resource } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
 import { migrations } from './sqlite-migrations.ts'
+import type { KeptLists, VirtualServer } from '../core/virtual-server.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 import { Watcher } from './watcher.ts'
 
@@ -387,9 +388,15 @@ const apiKeys: Place<ApiKey, number> = { kinds: ['api-key'], ...counted('api_key
 
 const secrets: Place<Secret, number> = { kinds: ['secret'], ...counted('secret') }
 
+const servers: Place<VirtualServer, number> = { kinds: ['server'], ...counted('server') }
+
+const lists: Place<KeptLists, number> = { kinds: ['lists'], ...counted('lists') }
+
 class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store {
   readonly apiKeys: SqliteCollection<ApiKey, number>
   readonly secrets: SqliteCollection<Secret, number>
+  readonly servers: SqliteCollection<VirtualServer, number>
+  readonly lists: SqliteCollection<KeptLists, number>
   readonly #file: File
   readonly #database: Database.Database
   readonly #poll: NodeJS.Timeout
@@ -404,6 +411,8 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
     this.#file = file
     this.apiKeys = new SqliteCollection(file, apiKeys)
     this.secrets = new SqliteCollection(file, secrets)
+    this.servers = new SqliteCollection(file, servers)
+    this.lists = new SqliteCollection(file, lists)
     this.#database = database
     this.#dataVersion = database.prepare('PRAGMA data_version')
     this.#seenVersion = this.#readDataVersion()
@@ -450,7 +459,7 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
         () => {
           const version = this.#readDataVersion()
           if (version !== this.#seenVersion) {
-            for (const collection of [this, this.apiKeys, this.secrets])
+            for (const collection of [this, this.apiKeys, this.secrets, this.servers, this.lists])
               collection.tellAfter(this.#seenChange)
             this.#seenVersion = version
           }

@@ -2,6 +2,7 @@ import type { ApiKey } from '../core/api-key.ts'
 import type { Holdings } from '../core/access.ts'
 import type { Resource, Stored } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
+import type { KeptLists, VirtualServer } from '../core/virtual-server.ts'
 
 /** A change that has been stored. `resource` is absent when it was deleted. */
 export interface Change<R extends Stored = Resource> {
@@ -71,6 +72,10 @@ export interface Store extends Collection<Resource, Holdings>, AsyncDisposable {
   /** API keys by id. */
   readonly apiKeys: Collection<ApiKey>
   readonly secrets: Collection<Secret>
+  /** Virtual servers. */
+  readonly servers: Collection<VirtualServer>
+  /** The lists of the members of virtual servers, by adapter. */
+  readonly lists: Collection<KeptLists>
   /** Rejects when the store cannot serve now (readiness). */
   ping(): Promise<void>
 }

@@ -102,6 +102,25 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     }
   }
 
+  /** All tools, whoever may use them, sorted by name. */
+  *entries(): Iterable<ListedTool & { readonly tool: CalledTool }> {
+    for (const name of this.#names) {
+      const entry = this.#byName.get(name)
+      if (entry !== undefined) yield entry
+    }
+  }
+
+  /** A tool by the name of its resource. */
+  byResource(name: string): CalledTool | undefined {
+    const tool = this.get(this.#toolNames.get(name) ?? '')
+    return tool?.name === name ? tool : undefined
+  }
+
+  /** The resource of an MCP tool. */
+  get(name: string): CalledTool | undefined {
+    return this.#byName.get(name)?.tool
+  }
+
   find(principal: Principal, name: string, seen?: Seen): OfferedTool | undefined {
     const entry = this.#byName.get(name)
     if (entry === undefined) return undefined

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { ApiKey } from '../../src/core/api-key.ts'
 import type { Resource } from '../../src/core/resource.ts'
 import type { Secret } from '../../src/core/secret.ts'
+import type { KeptLists, VirtualServer } from '../../src/core/virtual-server.ts'
 
 /** A resource with the fields that the store reads. */
 export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {
@@ -50,4 +51,19 @@ export function sampleSecret(name: string, changes: Partial<Secret> = {}): Secre
     spec: { description: '', requiredRoles: [], values: {} },
     ...changes,
   }
+}
+
+/** A virtual server with what the store cares about. */
+export function sampleServer(name: string, changes: Partial<VirtualServer> = {}): VirtualServer {
+  return {
+    ...sampleApiKey(name),
+    kind: 'server',
+    spec: { description: '', requiredRoles: [], members: [] },
+    ...changes,
+  }
+}
+
+/** The lists of an adapter, with what the store cares about. */
+export function sampleLists(name: string, changes: Partial<KeptLists> = {}): KeptLists {
+  return { ...sampleApiKey(name), kind: 'lists', spec: { snapshot: '{}' }, ...changes }
 }

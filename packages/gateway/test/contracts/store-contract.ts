@@ -7,8 +7,9 @@ import type { ApiKey } from '../../src/core/api-key.ts'
 import { GatewayError } from '../../src/core/errors.ts'
 import type { Resource, Stored } from '../../src/core/resource.ts'
 import type { Secret } from '../../src/core/secret.ts'
+import type { KeptLists, VirtualServer } from '../../src/core/virtual-server.ts'
 import type { Change, Collection, Space, Store } from '../../src/store/store.ts'
-import { sampleApiKey, sampleResource, sampleSecret } from './samples.ts'
+import { sampleApiKey, sampleResource, sampleLists, sampleSecret, sampleServer } from './samples.ts'
 
 /** A collection of a store, and a maker of its members. */
 interface Subject<R extends Stored> {
@@ -49,6 +50,24 @@ const secrets: Subject<Secret> = {
     version: secret.version + 1,
     spec: { ...secret.spec, values: { value: { value } } },
   }),
+}
+
+const servers: Subject<VirtualServer> = {
+  of: (store) => store.servers,
+  kinds: ['server'],
+  sample: sampleServer,
+  next: (server, description) => ({
+    ...server,
+    version: server.version + 1,
+    spec: { ...server.spec, description },
+  }),
+}
+
+const lists: Subject<KeptLists> = {
+  of: (store) => store.lists,
+  kinds: ['lists'],
+  sample: sampleLists,
+  next: (record, snapshot) => ({ ...record, version: record.version + 1, spec: { snapshot } }),
 }
 
 interface Backend {
@@ -351,6 +370,8 @@ export function describeStore(driver: string, backend: Backend): void {
   describeCollection(`store ${driver}, adapters and tools`, backend, resources)
   describeCollection(`store ${driver}, API keys`, backend, apiKeys)
   describeCollection(`store ${driver}, secrets`, backend, secrets)
+  describeCollection(`store ${driver}, virtual servers`, backend, servers)
+  describeCollection(`store ${driver}, lists of members`, backend, lists)
 }
 
 function describeCollection<R extends Stored>(

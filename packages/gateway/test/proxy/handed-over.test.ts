@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Hop } from '../../src/ingress/peer-hop.ts'
 import { createSessionSealer } from '../../src/ingress/session-sealer.ts'
-import { routerUid } from '../../src/tools/front.ts'
+import { routerUid } from '../../src/tools/feed/remote-router.ts'
 import { TestGateway, type Exchange } from '../fixtures/gateway.ts'
 
 const key = randomBytes(32)

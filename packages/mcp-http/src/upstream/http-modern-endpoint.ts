@@ -33,37 +33,24 @@ export function modernHeaders(method: string): string[] {
 }
 
 /**
- * A modern server over HTTP (MCP 2026-07-28, transports). Each request is a POST, and a disconnect
- * cancels the request.
+ * Sends requests to modern servers over HTTP (MCP 2026-07-28, transports). Each request is a POST,
+ * and a disconnect cancels the request.
  */
-export class HttpModernEndpoint implements ModernEndpoint {
-  /**
-   * Chosen for each request, as a modern server has no sessions.
-   * @throws Error if there is no upstream
-   */
-  readonly #upstream: () => HttpUpstream
+export class ModernSender {
   readonly #answerTimeoutMs: number
   readonly #open = new WeakMap<Exchange, { abort(): void }>()
 
-  constructor(upstream: () => HttpUpstream, answerTimeoutMs: number) {
-    this.#upstream = upstream
+  constructor(answerTimeoutMs: number) {
     this.#answerTimeoutMs = answerTimeoutMs
   }
 
-  request(request: ModernRequest, exchange: Exchange): void {
+  /** Sends a request. Never throws: the exchange gets the failure. */
+  send(upstream: HttpUpstream, request: ModernRequest, exchange: Exchange): void {
     const { id, method, params } = request
     const name = headerName(method, params)
     let answered = false
     const fail = (why: { readonly message: string; readonly code?: string }): void =>
       exchange.answer(502, errorAnswer(id, errorCode.internal, why.message, errorData(why)))
-    let upstream: HttpUpstream
-
-    try {
-      upstream = this.#upstream()
-    } catch (error) {
-      return fail(error as Error)
-    }
-
     const sent = sendHttp(
       upstream,
       {
@@ -107,6 +94,32 @@ export class HttpModernEndpoint implements ModernEndpoint {
   gone(exchange: Exchange): void {
     this.#open.get(exchange)?.abort()
     this.#open.delete(exchange)
+  }
+}
+
+/** One modern server over HTTP. */
+export class HttpModernEndpoint extends ModernSender implements ModernEndpoint {
+  /**
+   * Chosen for each request, as a modern server has no sessions.
+   * @throws Error if there is no upstream
+   */
+  readonly #upstream: () => HttpUpstream
+
+  constructor(upstream: () => HttpUpstream, answerTimeoutMs: number) {
+    super(answerTimeoutMs)
+    this.#upstream = upstream
+  }
+
+  request(request: ModernRequest, exchange: Exchange): void {
+    let upstream: HttpUpstream
+    try {
+      upstream = this.#upstream()
+    } catch (error) {
+      const { message } = error as Error
+      const data = errorData(error as Error)
+      return exchange.answer(502, errorAnswer(request.id, errorCode.internal, message, data))
+    }
+    this.send(upstream, request, exchange)
   }
 }
 

@@ -31,6 +31,7 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
     spec: (input, stored) => ({
       ...workloadSpec(input, stored),
       ...(input.anonymous ? { anonymous: true as const } : {}),
+      ...(input.aggregate ? { aggregate: true as const } : {}),
       ...(input.toolRules.length === 0
         ? {}
         : { toolRules: input.toolRules.map((rule) => toToolRule(rule)) }),
@@ -39,9 +40,10 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
     }),
     inputOf: workloadInput,
     view: (adapter, warnings): AdapterResource => {
-      const { eras, legacyLeg, toolRules, anonymous } = adapter.spec
+      const { aggregate, eras, legacyLeg, toolRules, anonymous } = adapter.spec
       const own = {
         ...(anonymous === undefined ? {} : { anonymous }),
+        ...(aggregate === undefined ? {} : { aggregate }),
         ...(toolRules === undefined
           ? {}
           : { toolRules: toolRules as NonNullable<AdapterResource['toolRules']> }),

@@ -116,7 +116,10 @@ const longestVariable = 128 * 1024 - 1
  * @throws GatewayError `validation_failed` for a mask that may not
  */
 export function workloadSpec(
-  input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,
+  input: Omit<
+    AdapterInput,
+    'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous' | 'aggregate'
+  >,
   stored: Resource | undefined,
 ): WorkloadSpec {
   const mistakes = keptSecretMistakes(input, stored)
@@ -136,6 +139,7 @@ export function workloadSpec(
     requiredRoles: [...new Set(input.requiredRoles)],
     ...(input.ownerRoles.length === 0 ? {} : { ownerRoles: [...new Set(input.ownerRoles)] }),
     ...(input.callerIdentity === 'headers' ? {} : { callerIdentity: input.callerIdentity }),
+    ...(Object.keys(input.labels).length === 0 ? {} : { labels: input.labels }),
     ...storedCredentials(input.credential, stored === undefined ? [] : credentialsOf(stored.spec)),
   }
 }
@@ -247,6 +251,7 @@ export function sharedView<Own extends object>(
       ? {}
       : { offeredTo: { id: offeredTo.id, issuer: offeredTo.issuer } }),
     ...(spec.callerIdentity === undefined ? {} : { callerIdentity: spec.callerIdentity }),
+    ...(spec.labels === undefined ? {} : { labels: { ...spec.labels } }),
     ...maskedMember(spec),
     ...(declared === undefined ? {} : { declared: { ...declared } }),
     createdBy: creator.id,

@@ -5,6 +5,7 @@ import type { ApiKey } from '../../core/api-key.ts'
 import { GatewayError } from '../../core/errors.ts'
 import type { Owned, Resource } from '../../core/resource.ts'
 import type { Secret } from '../../core/secret.ts'
+import type { KeptLists, VirtualServer } from '../../core/virtual-server.ts'
 import { defined } from '../../lib/defined.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from '../store.ts'
 import { Watcher } from '../watcher.ts'
@@ -109,6 +110,8 @@ const countAll = (figures: readonly Figures[]): number =>
   figures.reduce((sum, { count }) => sum + count, 0)
 const apiKeys: Place<number> = { collection: 'api_key', heldOf: countAll }
 const secrets: Place<number> = { collection: 'secret', heldOf: countAll }
+const servers: Place<number> = { collection: 'server', heldOf: countAll }
+const lists: Place<number> = { collection: 'lists', heldOf: countAll }
 
 /** Database operations that all collections share. Errors are GatewayErrors. */
 interface Database {
@@ -312,6 +315,8 @@ function parse<R>(body: unknown): R {
 class PostgresStore extends PostgresCollection<Resource, Holdings> implements Store {
   readonly apiKeys: PostgresCollection<ApiKey, number>
   readonly secrets: PostgresCollection<Secret, number>
+  readonly servers: PostgresCollection<VirtualServer, number>
+  readonly lists: PostgresCollection<KeptLists, number>
   readonly #connections: Connections
   #feed: ChangeFeed | undefined
 
@@ -327,12 +332,14 @@ class PostgresStore extends PostgresCollection<Resource, Holdings> implements St
     super(database, resources)
     this.apiKeys = new PostgresCollection(database, apiKeys)
     this.secrets = new PostgresCollection(database, secrets)
+    this.servers = new PostgresCollection(database, servers)
+    this.lists = new PostgresCollection(database, lists)
     this.#connections = connections
   }
 
   static async open(options: Omit<ChangeFeedOptions, 'tell'>): Promise<PostgresStore> {
     const store = new PostgresStore(options)
-    const collections = [store, store.apiKeys, store.secrets]
+    const collections = [store, store.apiKeys, store.secrets, store.servers, store.lists]
     const tell = (change: StoredChange): void =>
       collections.find(({ collection }) => collection === change.collection)?.tell(change)
     store.#feed = await ChangeFeed.open({ ...options, tell })

@@ -6,8 +6,11 @@ import type { Exchange } from '../../ingress/exchange.ts'
 import { ownerFailed, type Hop } from '../../ingress/peer-hop.ts'
 import { type SessionSealer } from '../../ingress/session-sealer.ts'
 import { sessionIdOf } from '../../ingress/mcp-path.ts'
-import { admitToRouter, routerUid } from '../front.ts'
+import { checkKnown } from '../../core/permission.ts'
 import { monotonicNow } from '../../lib/clock.ts'
+
+/** Stands for an adapter's incarnation in the sealed session ids of `/mcp`. */
+export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
 
 export interface RemoteRouterOptions {
   readonly toolGateways: PeerDirectory
@@ -34,16 +37,27 @@ export class RemoteRouter {
   }
 
   take(request: IncomingMessage, response: ServerResponse): boolean {
-    return admitToRouter(this.#options.entrance, request, response, (exchange) =>
-      this.#pass(exchange),
-    )
+    if (!/^\/mcp\/?(\?|$)/.test(request.url ?? '')) return false
+    this.#options.entrance.admit(request, response, '/mcp', (exchange) => {
+      checkKnown(exchange.principal)
+      exchange.checkMethod()
+      exchange.readBody(() => exchange.answer(() => this.#pass(exchange)))
+    })
+    return true
   }
 
   #pass(exchange: Exchange): void {
     const sealed = sessionIdOf(exchange.request)
     if (sealed === undefined) return this.#tryOne(exchange, this.#order())
     const { replica: owner } = this.#options.sealer.open(sealed, routerUid, exchange.principal)
-    this.#send(owner, exchange, (unsent) => exchange.fail(ownerFailed(unsent)))
+    // Another tool gateway goes on with the session of one that is gone.
+    this.#send(owner, exchange, (unsent) => {
+      if (!unsent) return exchange.fail(ownerFailed(unsent))
+      this.#tryOne(
+        exchange,
+        this.#order().filter((name) => name !== owner),
+      )
+    })
   }
 
   /** Tries the tool gateways in order. A sent request may have run, so it goes to no other. */

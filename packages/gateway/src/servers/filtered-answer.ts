@@ -3,7 +3,7 @@ import { encodeEvent, errorAnswer, EventRewriter, Pieces } from '@mcp-gateway/pr
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { answerDropped, heldBytes, shortOf } from '../core/shares.ts'
-import { isEventStream } from './headers.ts'
+import { isEventStream } from '../lib/http/event-stream-type.ts'
 import { withoutTools, type ListedTool } from './ruled-messages.ts'
 
 export interface AnswerFilter {

@@ -1,4 +1,5 @@
 import { isAdapter, withoutWorkload, type Adapter } from '../core/resource.ts'
+import { Listeners } from '../lib/async/listeners.ts'
 import { follow } from '../store/follow.ts'
 import type { Store } from '../store/store.ts'
 
@@ -8,6 +9,7 @@ import type { Store } from '../store/store.ts'
  */
 export class RouteTable implements AsyncDisposable {
   readonly #adapters = new Map<string, Adapter>()
+  readonly #listeners = new Listeners<string>()
   #following: AsyncDisposable | undefined
 
   /** Fills the table and follows the store from then on. */
@@ -17,8 +19,18 @@ export class RouteTable implements AsyncDisposable {
       if (resource !== undefined && isAdapter(resource))
         table.#adapters.set(name, withoutWorkload(resource))
       else table.#adapters.delete(name)
+      table.#listeners.tell(name)
     })
     return table
+  }
+
+  values(): Iterable<Adapter> {
+    return this.#adapters.values()
+  }
+
+  /** Calls back after each change until the returned function is called. */
+  onChange(listener: (name: string) => void): () => void {
+    return this.#listeners.add(listener)
   }
 
   get(name: string): Adapter | undefined {
@@ -28,4 +40,11 @@ export class RouteTable implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#following?.[Symbol.asyncDispose]()
   }
+}
+
+/** For a process without adapters. */
+export const noRoutes: Pick<RouteTable, 'get' | 'values' | 'onChange'> = {
+  get: () => undefined,
+  values: () => [],
+  onChange: () => () => undefined,
 }

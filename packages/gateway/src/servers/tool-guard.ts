@@ -115,6 +115,11 @@ export class ToolGuard {
     }
   }
 
+  /** The compiled rules of an adapter; undefined if it has none. */
+  rulesOf({ name, uid }: Resource): ToolRules | undefined {
+    return this.#rules(name, uid)
+  }
+
   #rules(name: string, uid: string): ToolRules | undefined {
     const resource = this.#options.resource(name)
     // The adapter was removed while the request was on its way. Its rules are gone, but its server

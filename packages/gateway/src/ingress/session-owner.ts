@@ -1,4 +1,4 @@
-import type { Session } from '../ingress/session-sealer.ts'
+import type { Session } from './session-sealer.ts'
 
 /**
  * Begins the name of a gateway process where a session names its replica. No replica is named so.

@@ -1,0 +1,141 @@
+import { errorAnswer, errorCode, type Exchange, type ModernRequest } from '@mcp-gateway/protocol'
+import type { Subject } from '../audit/decision.ts'
+import { toGatewayError } from '../core/errors.ts'
+import { authorize, mayUse, type Permit } from '../core/permission.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
+import type { Adapter } from '../core/resource.ts'
+import type { ToolRules } from '../core/fields/tool-rules.ts'
+import type { ServerRequests } from '../servers/server-requests.ts'
+import type { CatalogueMember } from './catalogue.ts'
+import { allListKinds, type ListKind } from './list-kinds.ts'
+import type { MemberLists, MemberSnapshot } from './member-lists.ts'
+import type { AggregateCaller, Member } from './member.ts'
+import { compileFilters, type Membership, type ShowsItem } from './membership.ts'
+import { defaultQuestions, type QuestionPolicy } from './questions.ts'
+import { showItem, type ShownItem } from './shown-item.ts'
+
+export interface AdapterMemberOptions {
+  readonly membership: Membership
+  /** The adapter as of now; undefined if it has been removed. */
+  readonly adapter: () => Adapter | undefined
+  readonly servers: Pick<ServerRequests, 'request' | 'gone' | 'stateOwner'>
+  /** The compiled tool rules of an adapter; undefined if it has none. */
+  readonly rulesOf: (adapter: Adapter) => ToolRules | undefined
+  /** Undefined if there is no adapter of the name. */
+  readonly lists: MemberLists | undefined
+  /** True for a web address that two members list. */
+  readonly clashes: (uri: string) => boolean
+}
+
+type Items = Record<ListKind, readonly ShownItem[]>
+const noItems: Items = { tools: [], prompts: [], resources: [], templates: [] }
+
+/** An adapter as a member of an aggregate. */
+export class AdapterMember implements Member, CatalogueMember {
+  readonly #options: AdapterMemberOptions
+  readonly #shows: ShowsItem
+  readonly questions: QuestionPolicy
+  #shown: { readonly of: MemberSnapshot; readonly items: Items } | undefined
+
+  constructor(options: AdapterMemberOptions) {
+    this.#options = options
+    const { spec } = options.membership
+    this.#shows = compileFilters(spec).shows
+    this.questions = { ...defaultQuestions, ...spec.questions }
+  }
+
+  get alias(): string {
+    return this.#options.membership.alias
+  }
+
+  get name(): string {
+    return this.#options.membership.name
+  }
+
+  get title(): string {
+    return this.#options.lists?.snapshot?.title ?? this.name
+  }
+
+  get items(): Items {
+    const snapshot = this.#options.lists?.snapshot
+    if (snapshot === undefined) return noItems
+    if (this.#shown?.of !== snapshot) this.#shown = { of: snapshot, items: this.#show(snapshot) }
+    return this.#shown.items
+  }
+
+  #show({ lists }: MemberSnapshot): Items {
+    const { clashes, membership } = this.#options
+    const items = { ...noItems }
+    for (const kind of allListKinds)
+      items[kind] = lists[kind].items
+        .map((item) =>
+          showItem(kind, this, item, {
+            override: kind === 'tools' ? membership.spec.overrides?.[item.key] : undefined,
+            clashes: kind === 'resources' && clashes(item.key),
+          }),
+        )
+        .filter((item) => this.#shows(item))
+    return items
+  }
+
+  viewKey(principal: Principal): string | undefined {
+    const adapter = this.#options.adapter()
+    if (adapter === undefined || !mayUse(principal, adapter)) return undefined
+    if (this.#options.membership.spec.lists === 'perCaller') return partyOf(principal)
+    const byRole = this.#options.rulesOf(adapter)?.byRole === true
+    return byRole
+      ? JSON.stringify(principal.roles.map((role) => role.toLowerCase()).toSorted())
+      : ''
+  }
+
+  permits(principal: Principal, { hints, kind, original }: ShownItem): boolean {
+    const adapter = this.#options.adapter()
+    if (adapter === undefined) return false
+    const rules = kind === 'tools' ? this.#options.rulesOf(adapter) : undefined
+    try {
+      return rules === undefined || rules.allows(principal, original, hints) === true
+    } catch {
+      // The name takes too long to judge, and is refused at the call for the same reason.
+      return false
+    }
+  }
+
+  subjectOf(): Subject {
+    return this.#options.adapter() ?? { kind: 'adapter', name: this.name }
+  }
+
+  reads(principal: Principal, uri: string): boolean {
+    const adapter = this.#options.adapter()
+    if (adapter === undefined || !mayUse(principal, adapter)) return false
+    return this.#shows({ kind: 'resources', original: uri, hints: undefined })
+  }
+
+  maxResultBytes(original: string): number | undefined {
+    const { maxResultBytes, overrides } = this.#options.membership.spec
+    return overrides?.[original]?.maxResultBytes ?? maxResultBytes
+  }
+
+  stateOwner(principal: Principal, state: string): string | undefined {
+    const adapter = this.#options.adapter()
+    return adapter && this.#options.servers.stateOwner(adapter, principal, state)
+  }
+
+  request(caller: AggregateCaller, request: ModernRequest, exchange: Exchange): void {
+    let permit: Permit<'use', Adapter>
+    try {
+      permit = authorize(caller.principal(), 'use', this.#options.adapter())
+    } catch (error) {
+      const { status, message } = toGatewayError(error)
+      return exchange.answer(status, errorAnswer(request.id, errorCode.internal, message))
+    }
+    this.#options.servers.request(permit, caller.session, request, exchange)
+  }
+
+  gone(exchange: Exchange): void {
+    this.#options.servers.gone(exchange)
+  }
+
+  doubt(): void {
+    this.#options.lists?.doubt()
+  }
+}

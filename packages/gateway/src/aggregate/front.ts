@@ -1,0 +1,292 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import {
+  type Link,
+  type ModernServer,
+  type Session as LegacySession,
+  ModernFront,
+  Sessions,
+  translatedLink,
+} from '@mcp-gateway/mcp-http'
+import {
+  classifyRequest,
+  mayBeModern,
+  outline,
+  type Classified,
+  type ModernEndpoint,
+  type ModernRequest,
+} from '@mcp-gateway/protocol'
+import type { Subject } from '../audit/decision.ts'
+import { GatewayError, unknownSession } from '../core/errors.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
+import type { CallerShares } from '../core/shares.ts'
+import type { Entrance } from '../ingress/entrance.ts'
+import type { Exchange } from '../ingress/exchange.ts'
+import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
+import type { SessionSealer } from '../ingress/session-sealer.ts'
+import { sessionIdOf } from '../ingress/mcp-path.ts'
+import { BoundedCache } from '../lib/bounded-cache.ts'
+import type { AggregateCaller } from './member.ts'
+import { readRevivableId, revivableId } from './revivable-id.ts'
+import { parseServerPath, type ServerPlace } from './server-path.ts'
+
+/** A virtual server at one of its addresses. */
+export interface Served {
+  /** Stands for an adapter's incarnation in sealed session ids. */
+  readonly uid: string
+  readonly server: ModernServer<AggregateCaller>
+  readonly subject: Subject | undefined
+  /** The gateway process that holds the call of a retry; undefined if none does. */
+  readonly stateOwner: (request: ModernRequest, principal: Principal) => string | undefined
+}
+
+export interface FrontOptions {
+  /**
+   * The virtual server at an address, for a caller who may use it.
+   * @throws GatewayError `not_found`, `forbidden`, `unauthenticated`, `no_ready_replica` if a
+   * required member is away
+   */
+  readonly find: (place: ServerPlace, principal: Principal) => Served
+  readonly entrance: Entrance
+  /** Hands a request to the gateway process that holds its session. */
+  readonly hop: Hop
+  readonly sealer: SessionSealer
+  readonly shares: Pick<CallerShares, 'eventBytes' | 'sessions'>
+  /** Bounds a server's silence about a request of a modern client. */
+  readonly answerTimeoutMs: number
+  readonly now: () => number
+}
+
+const limits = {
+  sessionIdleMs: 3600_000,
+  sessionMaxMs: 7 * 24 * 3600_000,
+}
+const nothing: Readonly<Record<string, string>> = {}
+/** Stand-in for the owner of a session that has ended; it has no rights. */
+const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
+
+/** The addresses of virtual servers over HTTP, for clients of both eras. */
+export class AggregateFront implements AsyncDisposable {
+  readonly #options: FrontOptions
+  readonly #sessions: Sessions
+  /** By server: the open requests of its modern clients. */
+  readonly #modern = new Map<ModernServer<AggregateCaller>, ModernFront<AggregateCaller>>()
+  /** Sessions that their clients have ended, so that they are not revived. */
+  readonly #deleted = new BoundedCache<string, true>(10_000)
+  /** The last request of each legacy session, for its caller. */
+  readonly #callers = new WeakMap<LegacySession, Exchange>()
+
+  constructor(options: FrontOptions) {
+    this.#options = options
+    this.#sessions = new Sessions({
+      ...options.shares.sessions,
+      ...limits,
+      events: options.shares.eventBytes,
+    })
+  }
+
+  take(request: IncomingMessage, response: ServerResponse): boolean {
+    const place = parseServerPath(request.url ?? '')
+    if (place === undefined) return false
+    const { entrance, find } = this.#options
+    entrance.admit(request, response, place.logged, (exchange) => {
+      const served = find(place, exchange.principal)
+      if (served.subject !== undefined) exchange.note({ subject: served.subject })
+      exchange.permittedBy((principal) => {
+        if (find(place, principal).uid !== served.uid) throw new GatewayError('not_found')
+      })
+      exchange.checkMethod()
+      exchange.readBody((body) =>
+        exchange.answer(() => this.#pass(served, exchange, body ?? Buffer.alloc(0))),
+      )
+    })
+    return true
+  }
+
+  /** A virtual server has been removed, or replaced by another of the same name. */
+  forget(server: ModernServer<AggregateCaller>): void {
+    this.#modern.get(server)?.close()
+    this.#modern.delete(server)
+  }
+
+  #pass(served: Served, exchange: Exchange, body: Buffer): void {
+    const { request, principal } = exchange
+    if (request.method === 'POST' && mayBeModern(body, request.headers)) {
+      const classified = classifyRequest(body.toString(), request.headers)
+      if (classified.era === 'modern') return this.#modernCall(served, exchange, classified)
+    }
+
+    const sealed = sessionIdOf(request)
+    if (sealed === undefined) return this.#open(served, exchange, body)
+    const { hop, sealer } = this.#options
+    const { replica: owner, upstreamId } = sealer.open(sealed, served.uid, principal)
+    // A process that is gone has left its sessions to all others.
+    if (owner !== hop.self && !exchange.isHandedOver)
+      return hop.forward(owner, exchange, (unsent) =>
+        unsent
+          ? exchange.guard(() => this.#proceed(served, exchange, upstreamId, body))
+          : exchange.fail(ownerFailed(unsent)),
+      )
+    this.#proceed(served, exchange, upstreamId, body)
+  }
+
+  /** Goes on with a legacy session, which may have begun in another process. */
+  #proceed(served: Served, exchange: Exchange, upstreamId: string, body: Buffer): void {
+    const { request, response } = exchange
+    const { id } = readRevivableId(upstreamId)
+    const known = this.#sessions.get(id)
+    const session = known ?? this.#revive(served, exchange, upstreamId)
+    if (session === undefined) return
+    if (request.method === 'DELETE') this.#deleted.set(id, true)
+    this.#callers.set(session, exchange)
+    this.#sessions.take(session, request, response, body)
+  }
+
+  /**
+   * Begins a session again with what its client said at the beginning. Undefined if there was no
+   * place, and the client has been told so.
+   */
+  #revive(served: Served, exchange: Exchange, upstreamId: string): LegacySession | undefined {
+    const { id, greeting } = readRevivableId(upstreamId)
+    if (greeting === undefined || this.#deleted.get(id) === true) throw unknownSession()
+    const { link, session } = this.#begin(served, exchange, id, Buffer.from(greeting))
+    if (session === undefined) return undefined
+    this.#callers.set(session, exchange)
+    link?.send(Buffer.from(greeting))
+    link?.send(Buffer.from('{"jsonrpc":"2.0","method":"notifications/initialized"}'))
+    return session
+  }
+
+  #begin(
+    served: Served,
+    { principal, response }: Exchange,
+    id: string,
+    initialize: Buffer,
+  ): { readonly link: Link | undefined; readonly session: LegacySession | undefined } {
+    let link: Link | undefined
+    const session = this.#sessions.open(
+      id,
+      initialize,
+      response,
+      (sessionOf) => (link = translatedLink(this.#endpoint(served, sessionOf), sessionOf)),
+      partyOf(principal),
+    )
+    return { link, session }
+  }
+
+  /** Serves a modern request, or hands it to the process that holds the call of its retry. */
+  #modernCall(
+    served: Served,
+    exchange: Exchange,
+    classified: Classified & { readonly era: 'modern' },
+  ): void {
+    const { request, response, principal } = exchange
+    const { hop } = this.#options
+    const serve = (): void =>
+      this.#modernFront(served).handle(classified, callerOf(exchange), request, response)
+    const owner =
+      'request' in classified && classified.request !== undefined
+        ? served.stateOwner(classified.request, principal)
+        : undefined
+    if (owner === undefined || owner === hop.self || exchange.isHandedOver) return serve()
+    // Any process can answer that it does not know the state of a call.
+    hop.forward(owner, exchange, (unsent) =>
+      unsent ? exchange.guard(serve) : exchange.fail(ownerFailed(unsent)),
+    )
+  }
+
+  #modernFront({ server }: Served): ModernFront<AggregateCaller> {
+    let front = this.#modern.get(server)
+    if (front === undefined)
+      this.#modern.set(server, (front = new ModernFront(server, this.#options.answerTimeoutMs)))
+    return front
+  }
+
+  /** Opens a session for a legacy client. */
+  #open(served: Served, exchange: Exchange, body: Buffer): void {
+    const { principal, request, response } = exchange
+    if (request.method !== 'POST' || outline(body).method !== 'initialize')
+      throw withoutSession(request.method)
+
+    const id = randomBytes(16).toString('base64url')
+    const { session } = this.#begin(served, exchange, id, body)
+    if (session === undefined) return
+    this.#callers.set(session, exchange)
+    const { hop, now, sealer } = this.#options
+    const { uid } = served
+    const upstreamId = revivableId(id, body.toString())
+    const contents = { upstreamId, replica: hop.self, uid, issuedAt: now() }
+    session.post(body, response, { 'mcp-session-id': sealer.seal(contents, principal) })
+  }
+
+  /** The virtual server as the modern server behind a legacy session. */
+  #endpoint({ server }: Served, sessionOf: () => LegacySession): ModernEndpoint {
+    const exchangeOf = (): Exchange | undefined => this.#callers.get(sessionOf())
+    const principal = (): Principal => exchangeOf()?.principal ?? nobody
+    return {
+      request: (request, client) => {
+        // The session takes the messages of a body at once, so this is the request that brought
+        // them.
+        const exchange = exchangeOf()
+        const caller: AggregateCaller = {
+          principal,
+          session: sessionOf().id,
+          requestId: exchange?.requestId ?? randomUUID(),
+          trace: nothing,
+          idempotencyKey: randomUUID(),
+          seen: exchange === undefined ? () => undefined : seenBy(exchange),
+        }
+        server.request(caller, request, client)
+      },
+      gone: (client) => server.gone(client),
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const front of this.#modern.values()) front.close()
+    this.#sessions.close('The gateway is shutting down.')
+  }
+}
+
+function withoutSession(method: string | undefined): GatewayError {
+  return method === 'GET'
+    ? new GatewayError('method_not_allowed', {
+        detail: 'There is no stream without a session.',
+        headers: { allow: 'POST' },
+      })
+    : new GatewayError('invalid_request', {
+        detail: 'The request names no session. Begin with initialize, or speak MCP 2026-07-28.',
+      })
+}
+
+function callerOf(exchange: Exchange): AggregateCaller {
+  const { principal, requestId, request } = exchange
+  const { headers } = request
+  const { 'idempotency-key': key } = headers
+  return {
+    principal: () => principal,
+    session: '',
+    requestId,
+    seen: seenBy(exchange),
+    trace: traceHeaders(headers),
+    // A structured string (draft-ietf-httpapi-idempotency-key-header).
+    idempotencyKey:
+      (typeof key === 'string'
+        ? /^"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?$/.exec(key)?.[1]
+        : undefined) ?? randomUUID(),
+  }
+}
+
+/** Notes for the audit log which item a call reaches, and which refusal its answer hides. */
+function seenBy(exchange: Exchange): AggregateCaller['seen'] {
+  return (subject, allowed) => exchange.note(allowed ? { subject } : { denied: subject })
+}
+
+function traceHeaders(headers: IncomingMessage['headers']): Record<string, string> {
+  const found: Record<string, string> = {}
+  for (const name of ['traceparent', 'tracestate', 'baggage']) {
+    const value = headers[name]
+    if (typeof value === 'string') found[name] = value
+  }
+  return found
+}

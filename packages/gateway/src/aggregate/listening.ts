@@ -1,0 +1,189 @@
+import {
+  errorAnswer,
+  errorCode,
+  metaKey,
+  notificationMessage,
+  ObjectTable,
+  readArray,
+  readObject,
+  readString,
+  writeObject,
+  type Exchange,
+  type ModernRequest,
+  type RawObject,
+} from '@mcp-gateway/protocol'
+import { partyOf } from '../core/principal.ts'
+import type { View } from './catalogue.ts'
+import type { AggregateCaller, Member } from './member.ts'
+import { Subscription } from './subscription.ts'
+
+/** The lists whose changes a client can ask to hear of, by the name in its filter. */
+const listFilters = {
+  toolsListChanged: { kinds: ['tools'], method: 'notifications/tools/list_changed' },
+  promptsListChanged: { kinds: ['prompts'], method: 'notifications/prompts/list_changed' },
+  resourcesListChanged: {
+    kinds: ['resources', 'templates'],
+    method: 'notifications/resources/list_changed',
+  },
+} as const
+
+type ListFilter = keyof typeof listFilters
+
+export interface ListeningOptions {
+  readonly view: (caller: AggregateCaller) => View
+  /** The member of an address that a client sees, and the address there. */
+  readonly place: (
+    caller: AggregateCaller,
+    uri: string,
+  ) => { readonly member: Member; readonly uri: string } | undefined
+  readonly maxPerCaller: number
+  /** `serverInfo` of the aggregate, as raw JSON. */
+  readonly serverInfo: () => string
+}
+
+/** Changes within so long become one notification. In milliseconds. */
+const settleMs = 250
+/** Members may take so long to accept subscriptions before the client hears what is accepted. */
+const acceptMs = 2000
+/** Most resources that one stream may name. */
+const mostUris = 1000
+
+interface Stream {
+  readonly caller: AggregateCaller
+  readonly id: string
+  readonly exchange: Exchange
+  readonly party: string
+  /** For each list that the client asked about, what it saw last. */
+  readonly seen: Map<ListFilter, string>
+  readonly subscriptions: readonly Subscription[]
+}
+
+/**
+ * The open `subscriptions/listen` streams of an aggregate (MCP 2026-07-28, subscriptions). A client
+ * hears of a changed list only if its own view has changed, and of updates from whichever member
+ * has the resource, also after that member was away.
+ */
+export class Listening {
+  readonly #options: ListeningOptions
+  readonly #streams = new ObjectTable<Exchange, Stream>()
+  #settling: NodeJS.Timeout | undefined
+
+  constructor(options: ListeningOptions) {
+    this.#options = options
+  }
+
+  open(caller: AggregateCaller, { id, params, meta }: ModernRequest, exchange: Exchange): void {
+    const party = partyOf(caller.principal())
+    const { maxPerCaller } = this.#options
+    const count = [...this.#streams.values()].filter((stream) => stream.party === party).length
+    if (count >= maxPerCaller) {
+      const reason = `You have ${count} listen streams open, which is the limit. Close one first.`
+      return exchange.answer(429, errorAnswer(id, errorCode.invalidRequest, reason))
+    }
+
+    const filter = readObject(params.get('notifications')) ?? new Map<string, string>()
+    const uris = urisOf(filter)
+    if (uris.length > mostUris) {
+      const reason = `A stream names at most ${mostUris} resources. Open several streams.`
+      return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, reason))
+    }
+    const stream: Stream = {
+      caller,
+      id,
+      exchange,
+      party,
+      seen: new Map(),
+      subscriptions: this.#subscriptions(caller, meta, uris, (shown) =>
+        tell(stream, 'notifications/resources/updated', new Map([['uri', JSON.stringify(shown)]])),
+      ),
+    }
+    for (const name of Object.keys(listFilters) as ListFilter[])
+      if (filter.get(name) === 'true') stream.seen.set(name, this.#hash(stream, name))
+    this.#streams.set(exchange, stream)
+    void this.#acknowledge(stream)
+  }
+
+  /** Ends the stream of a client that has left. Returns false if there is none. */
+  gone(exchange: Exchange): boolean {
+    const stream = this.#streams.get(exchange)
+    if (stream === undefined) return false
+    this.#streams.delete(exchange)
+    for (const subscription of stream.subscriptions) subscription.close()
+    return true
+  }
+
+  /** The lists of members, or the rights of callers, may have changed. */
+  changed(): void {
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined
+      for (const stream of this.#streams.values()) this.#tellChanges(stream)
+    }, settleMs).unref()
+  }
+
+  /** Ends all streams in order, so that clients open them elsewhere. */
+  drain(): void {
+    clearTimeout(this.#settling)
+    for (const { exchange, id } of this.#streams.values()) {
+      this.gone(exchange)
+      const subscription = `${JSON.stringify(metaKey.subscriptionId)}:${id}`
+      const server = `${JSON.stringify(metaKey.serverInfo)}:${this.#options.serverInfo()}`
+      const result = `{"resultType":"complete","_meta":{${subscription},${server}}}`
+      exchange.answer(200, `{"jsonrpc":"2.0","id":${id},"result":${result}}`)
+    }
+  }
+
+  /** One subscription for each member that has some of the resources. */
+  #subscriptions(
+    caller: AggregateCaller,
+    meta: RawObject,
+    uris: readonly string[],
+    updated: (shown: string) => void,
+  ): readonly Subscription[] {
+    const byMember = new Map<Member, Map<string, string>>()
+    for (const shown of uris) {
+      const place = this.#options.place(caller, shown)
+      if (place === undefined) continue
+      const wanted = byMember.get(place.member) ?? new Map<string, string>()
+      byMember.set(place.member, wanted.set(place.uri, shown))
+    }
+    return [...byMember].map(
+      ([member, wanted]) => new Subscription({ caller, member, meta, wanted, updated }),
+    )
+  }
+
+  /** Tells the client what the stream covers, once the members have said so or time is up. */
+  async #acknowledge(stream: Stream): Promise<void> {
+    const accepted = stream.subscriptions.map((each) => each.accepted(acceptMs))
+    const uris = (await Promise.all(accepted)).flat()
+    if (this.#streams.get(stream.exchange) !== stream) return
+
+    const honoured: RawObject = new Map([...stream.seen.keys()].map((name) => [name, 'true']))
+    if (uris.length > 0) honoured.set('resourceSubscriptions', JSON.stringify(uris))
+    const params: RawObject = new Map([['notifications', writeObject(honoured)]])
+    tell(stream, 'notifications/subscriptions/acknowledged', params)
+  }
+
+  #tellChanges(stream: Stream): void {
+    for (const [name, before] of stream.seen) {
+      const now = this.#hash(stream, name)
+      if (now === before) continue
+      stream.seen.set(name, now)
+      tell(stream, listFilters[name].method, new Map())
+    }
+  }
+
+  #hash({ caller }: Pick<Stream, 'caller'>, name: ListFilter): string {
+    const view = this.#options.view(caller)
+    return listFilters[name].kinds.map((kind) => view.list(kind).hash).join()
+  }
+}
+
+function urisOf(filter: RawObject): readonly string[] {
+  const listed = readArray(filter.get('resourceSubscriptions')) ?? []
+  return [...new Set(listed.flatMap((raw) => readString(raw) ?? []))]
+}
+
+function tell({ exchange, id }: Stream, method: string, params: RawObject): void {
+  params.set('_meta', `{${JSON.stringify(metaKey.subscriptionId)}:${id}}`)
+  exchange.tell(notificationMessage(method, writeObject(params)))
+}

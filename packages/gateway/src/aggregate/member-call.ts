@@ -1,0 +1,181 @@
+import { randomBytes } from 'node:crypto'
+import {
+  errorAnswer,
+  errorCode,
+  metaKey,
+  readObject,
+  readString,
+  resultMessage,
+  writeObject,
+  type Exchange,
+  type ModernRequest,
+  type RawObject,
+} from '@mcp-gateway/protocol'
+import type { Member } from './member.ts'
+import { showResult, type Clashes } from './member-messages.ts'
+import { memberCapabilities, passQuestions } from './questions.ts'
+
+/** The parts of an aggregate that one call to a member needs. */
+export interface CallContext {
+  readonly member: Member
+  /** `serverInfo` of the aggregate, as raw JSON. */
+  readonly serverInfo: string
+  readonly clashes: Clashes
+  /** Seals the state with which a client answers a question of the member. */
+  readonly sealState: (state: string | undefined) => string
+  /** Shortens a result that is too long for the client. */
+  readonly shorten: (result: RawObject) => RawObject
+  /** The call is over. */
+  readonly over: () => void
+}
+
+/**
+ * One request of a client on its way to a member and back. The member sees ids, tokens, names and
+ * capabilities of its own; the client sees those of the aggregate.
+ */
+export class MemberCall implements Exchange {
+  readonly #client: Exchange
+  readonly #request: ModernRequest
+  readonly #context: CallContext
+  /** Guessed by nobody, so that no other call's member can report progress for this one. */
+  readonly #token = JSON.stringify(randomBytes(12).toString('base64url'))
+  #progress = Number.NEGATIVE_INFINITY
+  #over = false
+
+  constructor(client: Exchange, request: ModernRequest, context: CallContext) {
+    this.#client = client
+    this.#request = request
+    this.#context = context
+  }
+
+  /** The request as the member gets it. */
+  requestFor(id: string, params: RawObject): ModernRequest {
+    const { method } = this.#request
+    const meta = new Map(this.#request.meta)
+    const capabilities = memberCapabilities(
+      meta.get(metaKey.clientCapabilities),
+      this.#context.member.questions,
+    )
+    meta.set(metaKey.clientCapabilities, capabilities)
+    if (this.#clientToken !== undefined) meta.set('progressToken', this.#token)
+    return { id, method, meta, params: new Map(params).set('_meta', writeObject(meta)) }
+  }
+
+  tell(text: string): void {
+    const message = readObject(text)
+    const params = new Map(readObject(message?.get('params')))
+    if (this.#over || message === undefined) return
+    switch (readString(message.get('method')) ?? '') {
+      case 'notifications/progress':
+        return this.#tellProgress(params)
+      case 'notifications/message':
+        return this.#tellLog(params)
+      default:
+      // Notifications of lists and resources travel on listen streams alone.
+    }
+  }
+
+  answer(status: number, text: string): void {
+    if (this.#over) return
+    this.#over = true
+    this.#context.over()
+    const message = readObject(text)
+    const result = readObject(message?.get('result'))
+    if (result !== undefined) return this.#answerResult(result)
+    this.#answerError(status, readObject(message?.get('error')) ?? new Map<string, string>())
+  }
+
+  get #clientToken(): string | undefined {
+    const token = this.#request.meta.get('progressToken')
+    return token === 'null' ? undefined : token
+  }
+
+  /** Passes progress on if it belongs to this call and grows (MCP, progress). */
+  #tellProgress(params: RawObject): void {
+    const progress = Number(params.get('progress'))
+    const token = this.#clientToken
+    if (params.get('progressToken') !== this.#token || token === undefined) return
+    if (!(progress > this.#progress)) return
+
+    this.#progress = progress
+    params.set('progressToken', token)
+    this.#notify('notifications/progress', params)
+  }
+
+  /** Passes a log line on, under the name of its member. */
+  #tellLog(params: RawObject): void {
+    const { alias } = this.#context.member
+    const logger = readString(params.get('logger'))
+    params.set('logger', JSON.stringify(logger === undefined ? alias : `${alias}.${logger}`))
+    this.#notify('notifications/message', params)
+  }
+
+  #notify(method: string, params: RawObject): void {
+    this.#client.tell(
+      `{"jsonrpc":"2.0","method":${JSON.stringify(method)},"params":${writeObject(params)}}`,
+    )
+  }
+
+  #answerResult(result: RawObject): void {
+    const { member, clashes } = this.#context
+    if (readString(result.get('resultType')) === 'input_required') return this.#ask(result)
+    const shown = showResult(this.#request.method, result, member.alias, clashes)
+    this.#complete(new Map(this.#context.shorten(shown)))
+  }
+
+  #ask(result: RawObject): void {
+    const { member, sealState } = this.#context
+    const passed = passQuestions(result.get('inputRequests'), member.title, member.questions)
+    if ('refused' in passed) return this.#fail(200, passed.refused)
+
+    const asked = new Map(result).set('inputRequests', passed.inputRequests)
+    asked.set('requestState', JSON.stringify(sealState(result.get('requestState'))))
+    this.#complete(asked)
+  }
+
+  #complete(result: RawObject): void {
+    const meta = new Map(readObject(result.get('_meta')))
+    meta.set(metaKey.serverInfo, this.#context.serverInfo)
+    result.set('_meta', writeObject(meta))
+    if (!result.has('resultType')) result.set('resultType', '"complete"')
+    this.#client.answer(200, resultMessage(this.#request.id, writeObject(result)))
+  }
+
+  #answerError(status: number, error: RawObject): void {
+    const code = Number(error.get('code'))
+    const said = readString(error.get('message')) ?? 'The server gave no reason.'
+    const ofHop = code <= errorCode.headerMismatch && code >= errorCode.unsupportedVersion
+    // The member could not be reached, or disagrees with the gateway about this very hop.
+    if (status >= 500 || ofHop) {
+      this.#context.member.doubt()
+      return this.#fail(status < 500 ? 200 : status, said, error.get('data'))
+    }
+    const known = new Map(error).set('message', JSON.stringify(said))
+    if (!Number.isInteger(code)) known.set('code', String(errorCode.internal))
+    const text = `{"jsonrpc":"2.0","id":${this.#request.id},"error":${writeObject(known)}}`
+    this.#client.answer(status, text)
+  }
+
+  /** Tells the client why a member did not serve. Models read the results of tools, not errors. */
+  #fail(status: number, reason: string, data?: string): void {
+    const { member, serverInfo } = this.#context
+    const { id, method } = this.#request
+    const text = `${member.title} (${member.alias}): ${reason}`
+    if (method === 'tools/call') {
+      const content = [{ type: 'text', text }]
+      return this.#client.answer(
+        200,
+        resultMessage(
+          id,
+          `{"resultType":"complete","isError":true,"content":${JSON.stringify(content)},` +
+            `"_meta":{${JSON.stringify(metaKey.serverInfo)}:${serverInfo}}}`,
+        ),
+      )
+    }
+    const origin = {
+      member: member.name,
+      ...(data === undefined ? {} : { cause: JSON.parse(data) }),
+    }
+    this.#client.answer(status, errorAnswer(id, errorCode.internal, text, origin))
+  }
+}

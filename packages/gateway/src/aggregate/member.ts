@@ -1,0 +1,41 @@
+import type { Exchange, ModernRequest } from '@mcp-gateway/protocol'
+import type { Subject } from '../audit/decision.ts'
+import type { Principal } from '../core/principal.ts'
+import type { QuestionPolicy } from './questions.ts'
+
+/** The caller of an aggregate, and the parts of its HTTP request that go on to a member. */
+export interface AggregateCaller {
+  /** The caller as of now, because a session outlives the roles that it was opened with. */
+  readonly principal: () => Principal
+  /** Names the session of a legacy client, which has connections of its own. Else empty. */
+  readonly session: string
+  readonly requestId: string
+  readonly trace: Readonly<Record<string, string>>
+  readonly idempotencyKey: string
+  /** Receives the resource that a call reaches, and whether the caller may use the item. */
+  readonly seen: (subject: Subject, allowed: boolean) => void
+}
+
+/** A server behind an aggregate, as a modern server (MCP 2026-07-28). */
+export interface Member {
+  readonly alias: string
+  /** The name of the adapter or tool. */
+  readonly name: string
+  /** The name that users read in questions and errors. */
+  readonly title: string
+  readonly questions: QuestionPolicy
+  /** The resource that a call of an item reaches, for the audit log. */
+  subjectOf(original: string): Subject
+  /** True if a caller may read an address that the member does not list. */
+  reads(principal: Principal, uri: string): boolean
+  /** Bytes of a result that clients get whole; undefined for no limit. */
+  maxResultBytes(original: string): number | undefined
+  /** The gateway process that holds the parked call of a state; undefined if none does. */
+  stateOwner(principal: Principal, state: string): string | undefined
+  /** Sends a request, whose names and addresses are those of the member. */
+  request(caller: AggregateCaller, request: ModernRequest, exchange: Exchange): void
+  /** The client of an exchange has left before its answer. */
+  gone(exchange: Exchange): void
+  /** The member's lists may be out of date. */
+  doubt(): void
+}

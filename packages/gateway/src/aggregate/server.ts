@@ -1,0 +1,403 @@
+import {
+  declaredHeaders,
+  errorAnswer,
+  errorCode,
+  metaKey,
+  modernVersion,
+  ObjectTable,
+  readObject,
+  readString,
+  resultMessage,
+  writeObject,
+  type DeclaredHeader,
+  type Exchange,
+  type ModernRequest,
+  type RawObject,
+} from '@mcp-gateway/protocol'
+import type { Principal } from '../core/principal.ts'
+import { refuseParams, type Asked } from './asked.ts'
+import type { Catalogue, View } from './catalogue.ts'
+import { isResultUri, rangeResult, type LargeResults } from './large-results.ts'
+import { listKindOf, listKinds, type ListKind } from './list-kinds.ts'
+import { Listening } from './listening.ts'
+import { findItem, findResource, removed, type Found, type Place } from './lookup.ts'
+import { MemberCall } from './member-call.ts'
+import type { AggregateCaller, Member } from './member.ts'
+import type { ShownItem } from './shown-item.ts'
+import type { TicketHolder, Tickets } from './tickets.ts'
+
+/** An aggregate at one moment. */
+export interface AggregateState {
+  readonly catalogue: Catalogue
+  /** By alias. */
+  readonly members: ReadonlyMap<string, Member>
+  /** True for a web address that two members list. */
+  readonly clashes: (uri: string) => boolean
+  /** The members of a caller that cannot serve, with reasons: raw JSON for `_meta` of lists. */
+  readonly troubles: (principal: Principal) => string
+}
+
+export interface AggregateOptions {
+  /** The incarnation of the virtual server. */
+  readonly uid: string
+  /** `serverInfo` of the aggregate, as raw JSON. */
+  readonly serverInfo: () => string
+  readonly state: () => AggregateState
+  /** Ends when all members' lists have been read once, or soon. Undefined if they have been. */
+  readonly settled: () => Promise<void> | undefined
+  readonly instructions: (principal: Principal) => string | undefined
+  readonly tickets: Tickets
+  readonly largeResults: LargeResults
+  readonly pageSize: number
+  readonly maxListenersPerCaller: number
+}
+
+/** Milliseconds for which a page may be continued, and for which a question may be answered. */
+const cursorMs = 10 * 60_000
+const questionMs = 60 * 60_000
+
+/** All that an aggregate can ever offer: capabilities cannot grow while a client is connected. */
+const capabilities =
+  '{"tools":{"listChanged":true},"prompts":{"listChanged":true},' +
+  '"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{}}'
+
+/** In `_meta` of lists: the members that cannot serve now. */
+const troublesKey = JSON.stringify('mcp-gateway/members')
+
+/**
+ * Many MCP servers as one modern server (MCP 2026-07-28): stateless, with a view for each caller.
+ * Connecting and listing cost no request to a member.
+ */
+export class AggregateServer {
+  readonly #options: AggregateOptions
+  readonly #listening: Listening
+  /** The calls that members work on. */
+  readonly #open = new ObjectTable<Exchange, { readonly member: Member; readonly call: Exchange }>()
+  /** Clients that left while they waited for the lists of members. */
+  readonly #left = new WeakSet<Exchange>()
+  #next = 0
+
+  constructor(options: AggregateOptions) {
+    this.#options = options
+    this.#listening = new Listening({
+      view: (caller) => this.#view(caller),
+      place: (caller, uri) => {
+        const { members } = options.state()
+        const place = findResource(this.#view(caller), members, caller.principal(), uri)
+        return 'member' in place ? place : undefined
+      },
+      maxPerCaller: options.maxListenersPerCaller,
+      serverInfo: options.serverInfo,
+    })
+  }
+
+  request(caller: AggregateCaller, request: ModernRequest, exchange: Exchange): void {
+    const asked: Asked = { caller, request, exchange }
+    const kind = listKindOf(request.method)
+    if (kind !== undefined) return this.#list(kind, asked)
+    switch (request.method) {
+      case 'server/discover':
+        return this.#discover(asked)
+      case 'tools/call':
+        return this.#callTool(asked)
+      case 'prompts/get':
+        return this.#getPrompt(asked)
+      case 'resources/read':
+        return this.#readResource(asked)
+      case 'completion/complete':
+        return this.#complete(asked)
+      case 'subscriptions/listen':
+        return this.#listening.open(caller, request, exchange)
+    }
+    const message = `Method not found: ${request.method.slice(0, 100)}`
+    exchange.answer(404, errorAnswer(request.id, errorCode.methodNotFound, message))
+  }
+
+  /** The gateway process that holds the call of a retry, or a kept result. Undefined if none does. */
+  stateOwner({ method, params }: ModernRequest, principal: Principal): string | undefined {
+    if (method === 'resources/read') {
+      const { largeResults, uid } = this.#options
+      return largeResults.ownerOf(readString(params.get('uri')) ?? '', { uid, principal })
+    }
+    const opened = this.#opened(params.get('requestState'), principal)
+    const state = readString(opened?.state ?? undefined)
+    if (opened === undefined || state === undefined) return undefined
+    return this.#options.state().members.get(opened.alias)?.stateOwner(principal, state)
+  }
+
+  /** The client of an exchange has left before its answer. */
+  gone(exchange: Exchange): void {
+    const open = this.#open.get(exchange)
+    if (open === undefined) {
+      this.#left.add(exchange)
+      return void this.#listening.gone(exchange)
+    }
+    this.#open.delete(exchange)
+    open.member.gone(open.call)
+  }
+
+  /** The lists of members, or the rights of callers, may have changed. */
+  changed(): void {
+    this.#listening.changed()
+  }
+
+  /** Ends listen streams in order, so that clients open them elsewhere. Calls go on. */
+  drain(): void {
+    this.#listening.drain()
+  }
+
+  #discover(asked: Asked): void {
+    const instructions = this.#options.instructions(asked.caller.principal())
+    const result: RawObject = new Map([
+      ['supportedVersions', JSON.stringify([modernVersion])],
+      ['capabilities', capabilities],
+    ])
+    if (instructions !== undefined) result.set('instructions', JSON.stringify(instructions))
+    this.#answerKept(asked, result)
+  }
+
+  /** A list waits for members whose lists were never read, but not for long. */
+  #list(kind: ListKind, asked: Asked): void {
+    const settled = this.#options.settled()
+    if (settled === undefined) return this.#listNow(kind, asked)
+    void settled.then(() => this.#listNow(kind, asked))
+  }
+
+  #listNow(kind: ListKind, asked: Asked): void {
+    const { caller } = asked
+    const after = this.#cursorOf(kind, asked)
+    if (after === undefined)
+      return refuseParams(
+        asked,
+        'The cursor does not belong to this list, or is older than ten minutes. List anew.',
+      )
+
+    const { items, next } = this.#view(caller).list(kind).page(after, this.#options.pageSize)
+    const text = items.map(({ json }) => json).join(',')
+    const result: RawObject = new Map([[listKinds[kind].member, `[${text}]`]])
+    if (next !== undefined) {
+      const place = JSON.stringify([kind, next])
+      const cursor = this.#options.tickets.issue('cursor', this.#holder(caller), place, cursorMs)
+      result.set('nextCursor', JSON.stringify(cursor))
+    }
+    this.#answerKept(asked, result)
+  }
+
+  /** The key after which a page begins; undefined if the cursor belongs to another list. */
+  #cursorOf(kind: ListKind, { caller, request }: Asked): string | undefined {
+    const raw = request.params.get('cursor')
+    if (raw === undefined || raw === 'null') return ''
+    const cursor = readString(raw) ?? ''
+    const place = this.#options.tickets.open('cursor', this.#holder(caller), cursor)
+    if (place === undefined) return undefined
+    const [kindOfCursor, after] = JSON.parse(place) as [string, string]
+    return kindOfCursor === kind ? after : undefined
+  }
+
+  #answerKept({ caller, request, exchange }: Asked, result: RawObject): void {
+    const troubles = this.#options.state().troubles(caller.principal())
+    const meta = [`${JSON.stringify(metaKey.serverInfo)}:${this.#options.serverInfo()}`]
+    if (troubles !== '{}') meta.push(`${troublesKey}:${troubles}`)
+    result
+      // Stale at once: a client that wants to keep the list listens for changes.
+      .set('ttlMs', '0')
+      .set('cacheScope', '"private"')
+      .set('resultType', '"complete"')
+      .set('_meta', `{${meta.join(',')}}`)
+    exchange.answer(200, resultMessage(request.id, writeObject(result)))
+  }
+
+  #callTool(asked: Asked): void {
+    const { caller, request, exchange } = asked
+    const name = readString(request.params.get('name'))
+    if (name === undefined) return refuseParams(asked, 'params.name must be the name of a tool.')
+    const given = request.params.get('arguments')
+    if (given !== undefined && given !== 'null' && !given.startsWith('{'))
+      return refuseParams(asked, 'params.arguments must be an object.')
+    const look = (): Found => findItem(this.#view(caller).list('tools'), 'tool', name)
+    this.#lookUp(asked, look, (found) => {
+      if ('unknown' in found) return this.#refuseItem('tools', name, asked, found.unknown)
+
+      const headers = headersOf(found.item)
+      const mistake = request.paramHeaderMistake?.(headers)
+      if (mistake === undefined)
+        return this.#send(asked, found.item, { name: found.item.original }, headers, found.item)
+      const text = errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`)
+      exchange.answer(400, text)
+    })
+  }
+
+  #getPrompt(asked: Asked): void {
+    const name = readString(asked.request.params.get('name'))
+    if (name === undefined) return refuseParams(asked, 'params.name must be the name of a prompt.')
+    const look = (): Found => findItem(this.#view(asked.caller).list('prompts'), 'prompt', name)
+    this.#lookUp(asked, look, (found) =>
+      'unknown' in found
+        ? this.#refuseItem('prompts', name, asked, found.unknown)
+        : this.#send(asked, found.item, { name: found.item.original }),
+    )
+  }
+
+  /** Looks an item up, and once more when the lists of all members have been read. */
+  #lookUp<F extends object>(asked: Asked, look: () => F, act: (found: F) => void): void {
+    const found = look()
+    const settled = 'unknown' in found ? this.#options.settled() : undefined
+    if (settled === undefined) return act(found)
+    void settled.then(() => {
+      if (!this.#left.has(asked.exchange)) act(look())
+    })
+  }
+
+  /** Unknown items and items of others get the same answer. The audit log tells them apart. */
+  #refuseItem(kind: ListKind, name: string, asked: Asked, message: string): void {
+    const { catalogue, members } = this.#options.state()
+    const hidden = catalogue.find(kind, name)?.item
+    const member = hidden === undefined ? undefined : members.get(hidden.alias)
+    if (hidden !== undefined && member !== undefined)
+      asked.caller.seen(member.subjectOf(hidden.original), false)
+    refuseParams(asked, message)
+  }
+
+  #readResource(asked: Asked): void {
+    const { caller, request } = asked
+    const uri = readString(request.params.get('uri'))
+    if (uri === undefined)
+      return refuseParams(asked, 'params.uri must be the address of a resource.')
+    if (isResultUri(uri)) return this.#readResult(asked, uri)
+    const look = (): Place =>
+      findResource(this.#view(caller), this.#options.state().members, caller.principal(), uri)
+    this.#lookUp(asked, look, (place) => {
+      if ('unknown' in place) return refuseParams(asked, place.unknown)
+      const at = { alias: place.member.alias, original: place.uri }
+      this.#send(asked, at, { uri: place.uri })
+    })
+  }
+
+  #complete(asked: Asked): void {
+    const ref = readObject(asked.request.params.get('ref'))
+    const isPrompt = readString(ref?.get('type')) === 'ref/prompt'
+    const field = isPrompt ? 'name' : 'uri'
+    const shown = readString(ref?.get(field))
+    if (ref === undefined || shown === undefined)
+      return refuseParams(asked, 'params.ref must name a prompt, or a template of resources.')
+
+    const [kind, what] = isPrompt
+      ? (['prompts', 'prompt'] as const)
+      : (['templates', 'template'] as const)
+    const look = (): Found => findItem(this.#view(asked.caller).list(kind), what, shown)
+    this.#lookUp(asked, look, (found) => {
+      if ('unknown' in found) return refuseParams(asked, found.unknown)
+      const changed = new Map(ref).set(field, JSON.stringify(found.item.original))
+      this.#send(asked, found.item, { ref: changed })
+    })
+  }
+
+  /** Sends a request to a member, with `changes` to its parameters. */
+  #send(
+    asked: Asked,
+    { alias, original }: Pick<ShownItem, 'alias' | 'original'>,
+    changes: Readonly<Record<string, string | RawObject>>,
+    headers?: readonly DeclaredHeader[],
+    item?: ShownItem,
+  ): void {
+    const { caller, request, exchange } = asked
+    const member = this.#options.state().members.get(alias)
+    if (member === undefined) return refuseParams(asked, removed)
+    const params = new Map(request.params)
+    for (const [name, value] of Object.entries(changes))
+      params.set(name, typeof value === 'string' ? JSON.stringify(value) : writeObject(value))
+    if (!this.#resume(params, member, caller))
+      return refuseParams(
+        asked,
+        'requestState is unknown or has expired. Send the request again without it.',
+      )
+
+    caller.seen(member.subjectOf(original), true)
+    const holder = this.#holder(caller)
+    const call = new MemberCall(exchange, request, {
+      member,
+      serverInfo: this.#options.serverInfo(),
+      clashes: this.#options.state().clashes,
+      sealState: (state) => {
+        const text = JSON.stringify([member.alias, state ?? null])
+        return this.#options.tickets.issue('question', holder, text, questionMs)
+      },
+      shorten: item === undefined ? asItIs : this.#shortener(member, item, holder),
+      over: () => this.#open.delete(exchange),
+    })
+    this.#open.set(exchange, { member, call })
+    const sent = call.requestFor(String((this.#next += 1)), params)
+    member.request(
+      caller,
+      headers === undefined ? sent : { ...sent, declaredHeaders: headers },
+      call,
+    )
+  }
+
+  /** Puts the member's own state in place of a ticket. False for a ticket of another member. */
+  #resume(params: RawObject, member: Member, caller: AggregateCaller): boolean {
+    const raw = params.get('requestState')
+    if (raw === undefined) return true
+    const opened = this.#opened(raw, caller.principal())
+    if (opened?.alias !== member.alias) return false
+    if (opened.state === null) params.delete('requestState')
+    else params.set('requestState', opened.state)
+    return true
+  }
+
+  /** The member of a client's `requestState`, and the raw state that the member gave. */
+  #opened(
+    raw: string | undefined,
+    principal: Principal,
+  ): { readonly alias: string; readonly state: string | null } | undefined {
+    const { tickets, uid } = this.#options
+    const ticket = tickets.open('question', { uid, principal }, readString(raw) ?? '')
+    if (ticket === undefined) return undefined
+    const [alias, state] = JSON.parse(ticket) as [string, string | null]
+    return { alias, state }
+  }
+
+  /** How the result of a tool becomes short enough. */
+  #shortener(
+    member: Member,
+    { json, original }: ShownItem,
+    holder: TicketHolder,
+  ): (result: RawObject) => RawObject {
+    const most = member.maxResultBytes(original)
+    if (most === undefined) return asItIs
+    return (result) => {
+      const hasOutputSchema = readObject(json)?.has('outputSchema') === true
+      return this.#options.largeResults.shorten(result, most, holder, hasOutputSchema)
+    }
+  }
+
+  /** Reads a range of a result that was too long. */
+  #readResult({ caller, request, exchange }: Asked, uri: string): void {
+    const range = this.#options.largeResults.read(uri, this.#holder(caller))
+    if ('missing' in range) return refuseParams({ caller, request, exchange }, range.missing)
+    const result = rangeResult(uri, range).set('resultType', '"complete"')
+    exchange.answer(200, resultMessage(request.id, writeObject(result)))
+  }
+
+  #view(caller: AggregateCaller): View {
+    return this.#options.state().catalogue.view(caller.principal())
+  }
+
+  #holder(caller: AggregateCaller): TicketHolder {
+    return { uid: this.#options.uid, principal: caller.principal() }
+  }
+}
+
+const asItIs = (result: RawObject): RawObject => result
+
+/** The arguments that headers repeat, by tool. Few tools declare any. */
+const headersByTool = new WeakMap<ShownItem, readonly DeclaredHeader[]>()
+
+function headersOf(tool: ShownItem): readonly DeclaredHeader[] {
+  let headers = headersByTool.get(tool)
+  if (headers === undefined) {
+    headers = declaredHeaders(readObject(tool.json)?.get('inputSchema') ?? '{}')
+    headersByTool.set(tool, headers)
+  }
+  return headers
+}

@@ -1,0 +1,78 @@
+import { calls, type ServerResource, type ServerStatus } from '@mcp-gateway/contract'
+import type { FastifyInstance } from 'fastify'
+import { authorize } from '../../core/permission.ts'
+import type { Principal } from '../../core/principal.ts'
+import type { VirtualServer } from '../../core/virtual-server.ts'
+import { defined } from '../../lib/defined.ts'
+import { addOwned, answer, versionOf } from '../owned/owned-routes.ts'
+import { ServerRegistry, type ServerRegistryOptions } from './server-registry.ts'
+import { serve } from '../serve.ts'
+import type { Warning } from '../validation.ts'
+
+export interface ServerRouteOptions extends ServerRegistryOptions {
+  /** How the members of a virtual server stand, as far as a caller may see them. */
+  readonly membersOf: (server: VirtualServer, principal: Principal) => ServerStatus['members']
+}
+
+/** Adds the routes of virtual servers. */
+export function addServers(app: FastifyInstance, options: ServerRouteOptions): void {
+  const registry = new ServerRegistry(options, (server) => serverView(server, []))
+  addOwned(app, calls.server, registry, { view: serverView })
+
+  // Unlike PUT of other kinds, this one also creates, so that one command sets a server up.
+  serve(
+    app,
+    calls.server.replace,
+    async (call) => {
+      const { principal, name, request, reply } = call
+      const version = await versionOf(call, registry)
+      const { resource, warnings } = await registry.replace(principal, name, request.body, version)
+      if (resource.version === 1) reply.code(201).header('location', `/servers/${resource.name}`)
+      return answer(reply, resource, serverView(resource, warnings))
+    },
+    {
+      async check(principal, name) {
+        const stored = await registry.records.find(name)
+        if (stored === undefined) registry.checkCreate(principal)
+        else authorize(principal, 'write', stored)
+      },
+    },
+  )
+
+  serve(app, calls.server.status, async ({ principal, name, request, reply }) => {
+    const server = await registry.records.get(principal, name)
+    request.subject = server
+    return reply.send(statusOf(options.membersOf(server, principal)))
+  })
+}
+
+function statusOf(members: ServerStatus['members']): ServerStatus {
+  const serves = ({ state }: ServerStatus['members'][number]): boolean =>
+    state === 'Ready' || state === 'Degraded'
+  if (members.some((member) => member.required && !serves(member)))
+    return { phase: 'Unavailable', members }
+  const all = members.every(({ state }) => state === 'Ready')
+  return { phase: all ? 'Healthy' : 'Degraded', members }
+}
+
+function serverView(
+  { name, owner, creator = owner, createdAt, lastUpdatedAt, spec }: VirtualServer,
+  warnings: readonly Warning[],
+): ServerResource {
+  return {
+    name,
+    ...defined({ title: spec.title, instructions: spec.instructions }),
+    description: spec.description,
+    memberInstructions: spec.memberInstructions ?? 'attributed',
+    members: spec.members as ServerResource['members'],
+    pinned: [...(spec.pinned ?? [])],
+    requiredRoles: [...spec.requiredRoles],
+    ownerRoles: [...(spec.ownerRoles ?? [])],
+    anonymous: spec.anonymous === true,
+    owner: { id: owner.id, issuer: owner.issuer },
+    createdBy: creator.id,
+    createdAt,
+    lastUpdatedAt,
+    ...(warnings.length === 0 ? {} : { warnings: [...warnings] }),
+  }
+}

@@ -1,0 +1,282 @@
+import { randomBytes } from 'node:crypto'
+import {
+  type HttpUpstream,
+  Places,
+  type Session as LegacySession,
+  Translator,
+} from '@mcp-gateway/mcp-http'
+import { mayWrite, type Permit } from '../core/permission.ts'
+import { isGatewayItself, partyOf, type Principal } from '../core/principal.ts'
+import type { CallerShares } from '../core/shares.ts'
+import type { Silences } from '../core/silences.ts'
+import type { Adapter, Resource } from '../core/resource.ts'
+import { ownedBy } from '../ingress/session-owner.ts'
+import type { SessionSealer } from '../ingress/session-sealer.ts'
+import { monotonicNow } from '../lib/clock.ts'
+import type { DecideOutgoing } from '../upstream/outgoing.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+import { clientInfo, greet, probe, probeMs, type Era, type LegacySide } from './era-questions.ts'
+import type { ToolGuard } from './tool-guard.ts'
+
+export interface AdapterServersOptions {
+  /** Picks a replica that is ready now. @throws GatewayError if there is none */
+  readonly pick: (resource: Resource) => Upstream
+  /** True if the picked replica has ended since, or is about to end. */
+  readonly isLeaving: (upstream: Upstream) => boolean
+  readonly guard: ToolGuard
+  /** True if the adapter of a resource still exists. */
+  readonly isRouted: (resource: Resource) => boolean
+  readonly sealer: SessionSealer
+  readonly outgoing: DecideOutgoing
+  /** The name of this process among the gateways. */
+  readonly self: string
+  readonly shares: Pick<CallerShares, 'heldBytes' | 'eventBytes' | 'sessions'>
+  readonly answerTimeoutMs: number
+  /** Limit for a server's answer to `initialize` and the like. */
+  readonly handshakeMs: number
+  /** Records the servers that do not answer. */
+  readonly silences: Pick<Silences, 'failed' | 'answered'>
+  /** Milliseconds since the epoch, for the issue time of a session. */
+  readonly now: () => number
+}
+
+/** A verdict is valid for so long, because servers learn new versions. */
+const verdictMs = 24 * 3600_000
+/** If a server gives no verdict, the gateway asks again after so long. */
+const noVerdictMs = 60_000
+/** Each verdict stands at least so long. */
+const doubtMs = 1000
+const limits = {
+  sessionIdleMs: 3600_000,
+  sessionMaxMs: 7 * 24 * 3600_000,
+}
+
+const noSession = 'The server does not answer initialize with a message of MCP.'
+const silentServer = 'The server does not answer initialize. Look into its log, or ask its owner.'
+
+/** The server of an adapter, and what the gateway knows of it. */
+export interface AdapterServer {
+  readonly translator: Translator
+  /** As of the last request: credentials and identity may change without a new generation. */
+  resource: Resource
+  readonly generation: number
+  /** The era that the server speaks, or undefined if no answer has told it. */
+  era: Era | undefined
+  /** Undefined until the gateway has asked. */
+  legacySide: LegacySide | undefined
+  probedAt: number
+  /**
+   * True if the server has answered a question of the gateway. Undefined until the gateway has
+   * asked.
+   */
+  heard: boolean | undefined
+  probing: Promise<Era | undefined> | undefined
+  learning: Promise<void> | undefined
+}
+
+/** Knows which era each adapter's server speaks, and holds the translations for the other era. */
+export class AdapterServers {
+  readonly #options: AdapterServersOptions
+  /** The places for sessions, of all servers together. */
+  readonly #places: Places
+  /** By the adapter's uid. */
+  readonly #servers = new Map<string, AdapterServer>()
+  /** The caller of the last request of a legacy session, because roles change while it is open. */
+  readonly #callers = new WeakMap<LegacySession, Principal>()
+
+  constructor(options: AdapterServersOptions) {
+    this.#options = options
+    const { maxSessions, maxSessionsPerCaller } = options.shares.sessions
+    this.#places = new Places(maxSessions, maxSessionsPerCaller)
+  }
+
+  /** The valid knowledge about the server of an adapter. */
+  known(resource: Resource): AdapterServer | undefined {
+    const server = this.#servers.get(resource.uid)
+    if (server?.generation !== resource.generation) return undefined
+    const validMs = server.era === undefined ? noVerdictMs : verdictMs
+    return monotonicNow() - server.probedAt > validMs ? undefined : server
+  }
+
+  /** True if the gateway has asked the server, and the server has never answered. */
+  isUnheard(resource: Resource): boolean {
+    return this.known(resource)?.heard === false
+  }
+
+  /**
+   * Asks the server again after an answer that does not fit its era, at most once per `doubtMs`.
+   */
+  doubt(resource: Resource): void {
+    const known = this.known(resource)
+    if (known !== undefined && monotonicNow() - known.probedAt > doubtMs)
+      known.probedAt = Number.NEGATIVE_INFINITY
+  }
+
+  /** Asks the server for its era, once at a time. */
+  probe(
+    { resource, principal }: Permit<'use', Adapter>,
+    upstream: Upstream,
+  ): Promise<Era | undefined> {
+    const server = this.of(resource)
+    const boundMs = probeMs(this.#options.handshakeMs)
+    server.probing ??= probe(this.http(resource, upstream, principal), boundMs)
+      .then(({ era, heard, spoke }) => {
+        this.#noteHeard(server, heard, spoke)
+        Object.assign(server, { era, legacySide: undefined, probedAt: monotonicNow() })
+        return era
+      })
+      // A failure must not stand for later requests.
+      .finally(() => (server.probing = undefined))
+    return server.probing
+  }
+
+  #noteHeard(server: AdapterServer, heard: boolean, spoke: boolean): void {
+    server.heard = heard || server.heard === true
+    const { silences } = this.#options
+    if (spoke) silences.answered(server.resource.uid)
+    if (!heard) silences.failed(server.resource.uid, 'The server does not answer server/discover.')
+  }
+
+  /** Asks for the era and for the legacy side in one round trip, once at a time. */
+  async learn(permit: Permit<'use', Adapter>, upstream: Upstream): Promise<AdapterServer> {
+    const { resource, principal } = permit
+    const server = this.of(resource)
+    const keepsStateless = resource.spec.legacyLeg === 'passthrough'
+    server.learning ??= Promise.all([
+      this.known(resource)?.era ?? this.probe(permit, upstream),
+      greet(this.http(resource, upstream, principal), keepsStateless),
+    ])
+      .then(([, legacySide]) => void Object.assign(server, { legacySide }))
+      .finally(() => (server.learning = undefined))
+    await server.learning
+    return server
+  }
+
+  /** The caller of the latest request of a legacy session of a translation. */
+  callerOf(session: LegacySession, principal: Principal): void {
+    this.#callers.set(session, principal)
+  }
+
+  /** Seals an id of this process for a caller: of a legacy session, or of a parked call. */
+  seal({ uid }: Pick<Resource, 'uid'>, principal: Principal, id: string): string {
+    const { now, sealer, self } = this.#options
+    const contents = { upstreamId: id, replica: ownedBy(self), uid, issuedAt: now() }
+    return sealer.seal(contents, principal)
+  }
+
+  /**
+   * The way to the server for one caller. Connections are kept for long, so each request decides
+   * its own headers when it is sent. The gateway itself reads lists as the server gives them.
+   */
+  http(resource: Resource, upstream: Upstream, principal: Principal): HttpUpstream {
+    const { guard, outgoing, shares, isLeaving } = this.#options
+    const now = (): Resource => this.#servers.get(resource.uid)?.resource ?? resource
+    return {
+      pool: isGatewayItself(principal)
+        ? upstream.via(partyOf(principal))
+        : guard.to(upstream, now(), principal),
+      path: upstream.replica.path,
+      leaving: () => isLeaving(upstream),
+      tellsRedirects: !isGatewayItself(principal) && mayWrite(principal, now()),
+      held: () => shares.heldBytes.open(partyOf(principal)),
+      headers: () => ['host', upstream.host, ...outgoing(now(), principal).headers],
+    }
+  }
+
+  /** The present entry of an adapter, if there is one. */
+  get(uid: string): AdapterServer | undefined {
+    return this.#servers.get(uid)
+  }
+
+  /** The entry of an adapter, made new if the server has changed. */
+  of(resource: Resource): AdapterServer {
+    const known = this.#servers.get(resource.uid)
+    if (known?.generation === resource.generation) return Object.assign(known, { resource })
+    // A changed server may speak another era. Its sessions have ended with its replicas.
+    known?.translator.close('The server was changed.')
+    this.#forgetGone()
+    const server: AdapterServer = {
+      resource,
+      generation: resource.generation,
+      era: undefined,
+      legacySide: undefined,
+      probedAt: Number.NEGATIVE_INFINITY,
+      heard: undefined,
+      probing: undefined,
+      learning: undefined,
+      translator: this.#translator(resource, () => server),
+    }
+    this.#servers.set(resource.uid, server)
+    return server
+  }
+
+  #translator({ uid }: Resource, server: () => AdapterServer): Translator {
+    const { answerTimeoutMs, handshakeMs, pick, shares, silences } = this.#options
+    return new Translator({
+      upstream: (key) => {
+        const { resource } = server()
+        return this.http(resource, pick(resource), this.#principalOf(server(), key))
+      },
+      refused: () => this.doubt(server().resource),
+      unopened: () => silences.failed(uid, noSession),
+      newState: (key) =>
+        this.seal({ uid }, JSON.parse(key) as Principal, randomBytes(24).toString('base64url')),
+      kept: (key) => shares.heldBytes.open(partyOf(JSON.parse(key) as Principal)),
+      clientInfo,
+      answerTimeoutMs,
+      handshakeMs,
+      silent: () => {
+        silences.failed(uid, silentServer)
+        return silentServer
+      },
+      places: this.#places,
+      events: shares.eventBytes,
+      ...shares.sessions,
+      ...limits,
+    })
+  }
+
+  /** The caller behind a key. For a session, this is the caller of its last request. */
+  #principalOf({ translator }: AdapterServer, key: string): Principal {
+    const { session: id, ...opener } = JSON.parse(key) as Principal & { readonly session?: string }
+    const session = id === undefined ? undefined : translator.sessions.get(id)
+    return (session && this.#callers.get(session)) ?? opener
+  }
+
+  #forgetGone(): void {
+    for (const [uid, { resource, translator }] of this.#servers) {
+      if (this.#options.isRouted(resource)) continue
+      translator.close('The server was removed.')
+      this.#servers.delete(uid)
+    }
+  }
+
+  /** Ends listen streams in order, so that clients open them elsewhere. Calls in progress go on. */
+  drain(): void {
+    for (const { translator } of this.#servers.values()) translator.drain()
+  }
+
+  close(): void {
+    for (const { translator } of this.#servers.values())
+      translator.close('The gateway is shutting down.')
+    this.#servers.clear()
+  }
+}
+
+const keys = new WeakMap<Principal, string>()
+
+/** A key of all that distinguishes callers, and all that a server may learn about a caller. */
+export function keyOf(principal: Principal): string {
+  let key = keys.get(principal)
+  if (key === undefined) {
+    const { id, issuer, name, roles, network } = principal
+    keys.set(principal, (key = JSON.stringify({ id, issuer, name, roles, network })))
+  }
+  return key
+}
+
+/** The same key for one legacy session. */
+export function sessionKeyOf(principal: Principal, session: string): string {
+  const { id, issuer, name, roles, network } = principal
+  return JSON.stringify({ id, issuer, name, roles, network, session })
+}

@@ -1,0 +1,2 @@
+/** The status text of an answer that the gateway gives in the server's place. It is never sent. */
+export const answeredHere = 'Answered by the gateway'

@@ -1,0 +1,76 @@
+import type { Config } from '../config/config.ts'
+import type { ReplicaDirectory } from '../core/directories/directory.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Adapter } from '../core/resource.ts'
+import type { CallerShares } from '../core/shares.ts'
+import type { Silences } from '../core/silences.ts'
+import type { SessionSealer } from '../ingress/session-sealer.ts'
+import type { AddressPolicy } from '../lib/net/address-policy.ts'
+import type { DecideOutgoing } from '../upstream/outgoing.ts'
+import { Upstreams } from '../upstream/upstreams.ts'
+import { AdapterServers } from './adapter-servers.ts'
+import { ToolGuard } from './tool-guard.ts'
+
+export interface ServersOptions {
+  readonly routes: { readonly get: (name: string) => Adapter | undefined }
+  readonly directory: ReplicaDirectory
+  readonly sealer: SessionSealer
+  readonly outgoing: DecideOutgoing
+  /** The addresses that an adapter's endpoint may have. */
+  readonly endpointPolicy: AddressPolicy
+  readonly settings: Config['proxy']
+  /** Most requests that may be open at one server outside the runtime. */
+  readonly connectionsPerServer: number
+  readonly shares: CallerShares
+  /** Records the servers that do not answer. */
+  readonly silences: Pick<Silences, 'failed' | 'answered'>
+  /** The name of this process among the gateways. */
+  readonly self: string
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/** The servers of adapters, as both data planes reach them. */
+export interface Servers extends AsyncDisposable {
+  readonly upstreams: Upstreams
+  readonly guard: ToolGuard
+  readonly adapters: AdapterServers
+}
+
+export function openServers(options: ServersOptions): Servers {
+  const { settings, routes, shares } = options
+  const upstreams = new Upstreams(options.directory, {
+    connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
+    keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
+    coldStartMs: settings.coldStartSeconds * 1000,
+    endpointPolicy: options.endpointPolicy,
+    endpointConnections: { most: options.connectionsPerServer, beyond: 'refuse' },
+  })
+  const guard = new ToolGuard({
+    resource: (name) => routes.get(name),
+    heldBytes: shares.heldBytes,
+  })
+  const adapters = new AdapterServers({
+    ...options,
+    guard,
+    pick: (resource) => {
+      const upstream = upstreams.pick(resource, undefined)
+      if (upstream !== undefined) return upstream
+      throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
+    },
+    isLeaving: (upstream) => upstreams.isLeaving(upstream),
+    isRouted: ({ name, uid }) => routes.get(name)?.uid === uid,
+    answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
+    handshakeMs: settings.handshakeTimeoutSeconds * 1000,
+  })
+
+  return {
+    upstreams,
+    guard,
+    adapters,
+    async [Symbol.asyncDispose]() {
+      adapters.close()
+      await upstreams[Symbol.asyncDispose]()
+    },
+  }
+}
