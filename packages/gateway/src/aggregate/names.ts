@@ -17,9 +17,8 @@ export const searchTools = [
 const reserved: ReadonlySet<string> = new Set(searchTools)
 
 /**
- * The name under which an aggregate shows a member's tool or prompt: `alias_name`. It depends on
- * alias and name alone, so it stays the same when other members come and go. A name that had to be
- * changed ends in a mark made from the original name.
+ * The name of a member's tool or prompt in an aggregate: `alias_name`. The name depends on no other
+ * member, so it stays. A name that had to change ends in a mark made from the original.
  */
 export function shownName(alias: string, original: string): string {
   const legal = original.replaceAll(/[^A-Za-z0-9_-]/g, '_')

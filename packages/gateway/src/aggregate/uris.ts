@@ -16,10 +16,9 @@ const web = /^https?:/i
 const schemeless = 'x-no-scheme:'
 
 /**
- * The address, or template of addresses (RFC 6570), under which an aggregate shows a member's
- * resource. `ui://` (MCP Apps) and `skill://` keep their scheme, because clients look at it. Web
- * addresses stay as they are, because clients may fetch them; `clashes` marks those that two members
- * list.
+ * The address, or template (RFC 6570), of a member's resource in an aggregate. Clients look at
+ * `ui://` (MCP Apps) and `skill://`, and fetch web addresses, so those stay. `clashes` marks web
+ * addresses that two members list.
  */
 export function shownUri(alias: string, uri: string, clashes = false): string {
   if (uri.startsWith('ui://')) return `ui://${alias}+${uri.slice('ui://'.length)}`
