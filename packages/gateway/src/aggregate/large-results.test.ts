@@ -43,8 +43,8 @@ describe('a result that is too long', () => {
     const { results } = keeping()
     fc.assert(
       fc.property(
-        fc.string({ unit: 'binary', minLength: 50, maxLength: 300 }),
-        fc.integer({ min: 4, max: 64 }),
+        fc.string({ unit: 'binary', minLength: 1200, maxLength: 1500 }),
+        fc.integer({ min: 40, max: 400 }),
         (text, size) => {
           const whole = Buffer.from(text).toString()
           const { content } = parsed(results.shorten(long(whole), 10, holder, false))
@@ -87,15 +87,32 @@ describe('a result that is too long', () => {
     expect(content[0].text).toContain('The rest was dropped')
   })
 
+  test('a shortened result is shorter than the whole, whatever the limit is', () => {
+    const { results } = keeping()
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1024, max: 4096 }),
+        fc.integer({ min: 1, max: 8192 }),
+        (most, size) => {
+          const whole = long('x'.repeat(size))
+          const given = results.shorten(whole, most, holder, false)
+          if (given !== whole)
+            expect(writeObject(given).length).toBeLessThan(writeObject(whole).length)
+          if (size > most + 1024) expect(given).not.toBe(whole)
+        },
+      ),
+    )
+  })
+
   test('other content stays, and structured content with a schema is never touched', () => {
     const { results } = keeping()
     const image = { type: 'image', data: 'AA==', mimeType: 'image/png' }
-    const text = { type: 'text', text: 'x'.repeat(500) }
+    const text = { type: 'text', text: 'x'.repeat(5000) }
     const mixed = raw({ content: [image, text], structuredContent: { a: 1 } })
     expect(results.shorten(mixed, 100, holder, true)).toBe(mixed)
     const shortened = parsed(results.shorten(mixed, 100, holder, false))
     expect(shortened.content).toContainEqual(image)
     expect(shortened).not.toHaveProperty('structuredContent')
-    expect(results.shorten(mixed, 500, holder, false)).toBe(mixed)
+    expect(results.shorten(mixed, 5000, holder, false)).toBe(mixed)
   })
 })

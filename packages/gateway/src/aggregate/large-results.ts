@@ -22,6 +22,8 @@ export interface LargeResultsOptions {
 const keptMs = 15 * 60_000
 /** Bytes of a result that the client sees at once. */
 const previewBytes = 2 * 1024
+/** At least so many more bytes must be left out, because notes and addresses take room, too. */
+const noteBytes = 1024
 /** Bytes of one range, if the client names none. */
 const rangeBytes = 32 * 1024
 const scheme = 'result://'
@@ -57,8 +59,11 @@ export class LargeResults implements AsyncDisposable {
     const bytes = Buffer.from(texts.filter((text) => text !== undefined).join('\n'))
     if (bytes.length <= most) return result
 
+    const shown = Math.min(previewBytes, most)
+    // The note and the address may be longer than the rest.
+    if (bytes.length < shown + noteBytes) return result
     const uri = this.#keep(bytes, holder)
-    const preview = JSON.stringify({ type: 'text', text: previewOf(bytes, uri) })
+    const preview = JSON.stringify({ type: 'text', text: previewOf(bytes, shown, uri) })
     const others = blocks.filter((_, index) => texts[index] === undefined)
     const link =
       uri === undefined
@@ -138,8 +143,8 @@ function textOf(block: string): string | undefined {
   return readString(object?.get('type')) === 'text' ? readString(object?.get('text')) : undefined
 }
 
-function previewOf(bytes: Buffer, uri: string | undefined): string {
-  const start = wholeCharacters(bytes, 0, previewBytes)
+function previewOf(bytes: Buffer, shown: number, uri: string | undefined): string {
+  const start = wholeCharacters(bytes, 0, shown)
   const rest =
     uri === undefined
       ? 'The rest was dropped, because your kept results take all the room that you have.'
