@@ -2,6 +2,7 @@ import { noLists, noServers, openAggregate, type Aggregate } from './aggregate/o
 import { sealerOf } from './compose/cluster.ts'
 import { compose, type App, type AppOptions, type Composition } from './compose/composition.ts'
 import { openDoor, type Door } from './compose/door.ts'
+import { PeerDirectory } from './core/directories/peers.ts'
 import { openListener } from './http/listener.ts'
 import { addProblems } from './http/rest.ts'
 import { Hop, unsigned } from './ingress/peer-hop.ts'
@@ -115,6 +116,8 @@ async function openFollowedTools(
       ...common,
       store: noServers,
       lists: noLists,
+      sessions: undefined,
+      peers: PeerDirectory.of({}),
       routes: noRoutes,
       servers,
       tools: registered.tools,

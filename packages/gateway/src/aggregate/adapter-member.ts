@@ -7,11 +7,12 @@ import type { Adapter } from '../core/resource.ts'
 import type { ToolRules } from '../core/fields/tool-rules.ts'
 import type { ServerRequests } from '../servers/server-requests.ts'
 import type { CatalogueMember } from './catalogue.ts'
-import { allListKinds, type ListKind } from './list-kinds.ts'
+import { allListKinds } from './list-kinds.ts'
 import type { MemberLists, MemberSnapshot } from './member-lists.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import { compileFilters, type Membership, type ShowsItem } from './membership.ts'
 import { defaultQuestions, type QuestionPolicy } from './questions.ts'
+import { sharedItems, type ShownItems } from './shared-items.ts'
 import { showItem, type ShownItem } from './shown-item.ts'
 
 export interface AdapterMemberOptions {
@@ -27,15 +28,14 @@ export interface AdapterMemberOptions {
   readonly clashes: (uri: string) => boolean
 }
 
-type Items = Record<ListKind, readonly ShownItem[]>
-const noItems: Items = { tools: [], prompts: [], resources: [], templates: [] }
+const noItems: ShownItems = { tools: [], prompts: [], resources: [], templates: [] }
 
 /** An adapter as a member of an aggregate. */
 export class AdapterMember implements Member, CatalogueMember {
   readonly #options: AdapterMemberOptions
   readonly #shows: ShowsItem
   readonly questions: QuestionPolicy
-  #shown: { readonly of: MemberSnapshot; readonly items: Items } | undefined
+  #shown: { readonly of: MemberSnapshot; readonly items: ShownItems } | undefined
 
   constructor(options: AdapterMemberOptions) {
     this.#options = options
@@ -56,14 +56,25 @@ export class AdapterMember implements Member, CatalogueMember {
     return this.#options.lists?.snapshot?.title ?? this.name
   }
 
-  get items(): Items {
+  get items(): ShownItems {
     const snapshot = this.#options.lists?.snapshot
     if (snapshot === undefined) return noItems
-    if (this.#shown?.of !== snapshot) this.#shown = { of: snapshot, items: this.#show(snapshot) }
+    if (this.#shown?.of !== snapshot) {
+      const items = sharedItems(snapshot, this.#formOf(snapshot), () => this.#show(snapshot))
+      this.#shown = { of: snapshot, items }
+    }
     return this.#shown.items
   }
 
-  #show({ lists }: MemberSnapshot): Items {
+  /** Equal for members that show a snapshot alike. */
+  #formOf({ lists }: MemberSnapshot): string {
+    const { clashes, membership } = this.#options
+    const { include, exclude, overrides } = membership.spec
+    const clashing = lists.resources.items.flatMap(({ key }) => (clashes(key) ? key : []))
+    return JSON.stringify([this.alias, this.name, include, exclude, overrides, clashing])
+  }
+
+  #show({ lists }: MemberSnapshot): ShownItems {
     const { clashes, membership } = this.#options
     const items = { ...noItems }
     for (const kind of allListKinds)

@@ -6,10 +6,12 @@ import { Catalogue, type CatalogueMember } from './catalogue.ts'
 import { composeInstructions } from './instructions.ts'
 import type { LargeResults } from './large-results.ts'
 import type { MemberLists } from './member-lists.ts'
+import type { ListenerPlaces } from './listener-places.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import { SearchServer } from './search-server.ts'
 import type { Tickets } from './tickets.ts'
 import { isWebUri } from './uris.ts'
+import type { Warm, WarmLists } from './warm-lists.ts'
 
 /** Why a member serves, or does not. */
 export type MemberState = 'Ready' | 'Starting' | 'Stopped' | 'Degraded' | 'Down' | 'Missing'
@@ -47,14 +49,15 @@ export interface AssemblyOptions {
   readonly tickets: Tickets
   readonly largeResults: LargeResults
   readonly pageSize: number
-  readonly maxListenersPerCaller: number
+  readonly listeners: ListenerPlaces
+  readonly warm: WarmLists
 }
 
 /** Milliseconds that a list waits for members whose lists were never read. */
 const settleMs = 2000
 
 /** A virtual server with all its parts, for as long as it exists. */
-export class Assembly {
+export class Assembly implements Warm {
   readonly #options: AssemblyOptions
   readonly server: AggregateServer
   readonly search: ModernServer<AggregateCaller>
@@ -111,17 +114,37 @@ export class Assembly {
     )
   }
 
+  /** The members, whose shown items are about to be read. */
+  listed(): readonly AssembledMember[] {
+    const { members } = this
+    this.#options.warm.used(this, () =>
+      members.reduce((sum, { lists }) => sum + (lists?.length ?? 0), 0),
+    )
+    return members
+  }
+
   /** The lists of a member, the members themselves or the rights to them have changed. */
   invalidate(): void {
-    this.#members = undefined
-    this.#state = undefined
-    this.#clashing = undefined
+    this.#options.warm.forget(this)
+    this.cool()
     this.server.changed()
   }
 
+  cool(): void {
+    this.#members = undefined
+    this.#state = undefined
+    this.#clashing = undefined
+  }
+
+  /** The virtual server has been removed. */
+  close(): void {
+    this.#options.warm.forget(this)
+    this.server.drain()
+  }
+
   #current(): AggregateState {
+    const members = this.listed()
     if (this.#state !== undefined) return this.#state
-    const { members } = this
     this.#state = {
       catalogue: new Catalogue(members.map(({ member }) => member)),
       members: new Map(members.map(({ member }) => [member.alias, member])),

@@ -10,25 +10,29 @@ import {
 } from '@mcp-gateway/mcp-http'
 import {
   classifyRequest,
+  isArray,
   mayBeModern,
+  notificationMessage,
   outline,
   type Classified,
   type ModernEndpoint,
+  type Exchange as Answering,
   type ModernRequest,
 } from '@mcp-gateway/protocol'
 import type { Subject } from '../audit/decision.ts'
 import { GatewayError, unknownSession } from '../core/errors.ts'
+import type { PeerDirectory } from '../core/directories/peers.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Entrance } from '../ingress/entrance.ts'
 import type { Exchange } from '../ingress/exchange.ts'
 import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
-import type { SessionSealer } from '../ingress/session-sealer.ts'
+import type { Session as SealedSession, SessionSealer } from '../ingress/session-sealer.ts'
 import { sessionIdOf } from '../ingress/mcp-path.ts'
-import { BoundedCache } from '../lib/bounded-cache.ts'
 import type { AggregateCaller } from './member.ts'
 import { readRevivableId, revivableId } from './revivable-id.ts'
 import { parseServerPath, type ServerPlace } from './server-path.ts'
+import type { SessionNotes } from './session-notes.ts'
 
 /** A virtual server at one of its addresses. */
 export interface Served {
@@ -50,6 +54,12 @@ export interface FrontOptions {
   readonly entrance: Entrance
   /** Hands a request to the gateway process that holds its session. */
   readonly hop: Hop
+  /** The processes that can go on with a session of this one. */
+  readonly peers: PeerDirectory
+  /** Undefined for a process without a store, which goes on with no session of another. */
+  readonly notes: SessionNotes | undefined
+  /** A session could not be noted. If this process ends, its subscriptions are lost. */
+  readonly noteFailed: (error: unknown) => void
   readonly sealer: SessionSealer
   readonly shares: Pick<CallerShares, 'eventBytes' | 'sessions'>
   /** Bounds a server's silence about a request of a modern client. */
@@ -69,10 +79,9 @@ const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
 export class AggregateFront implements AsyncDisposable {
   readonly #options: FrontOptions
   readonly #sessions: Sessions
-  /** By server: the open requests of its modern clients. */
-  readonly #modern = new Map<ModernServer<AggregateCaller>, ModernFront<AggregateCaller>>()
-  /** Sessions that their clients have ended, so that they are not revived. */
-  readonly #deleted = new BoundedCache<string, true>(10_000)
+  readonly #modern: ModernFront<Called>
+  /** Sessions with which no other process may go on. Resolves when that is noted. */
+  readonly #bound = new WeakMap<LegacySession, Promise<void>>()
   /** The last request of each legacy session, for its caller. */
   readonly #callers = new WeakMap<LegacySession, Exchange>()
 
@@ -83,6 +92,7 @@ export class AggregateFront implements AsyncDisposable {
       ...limits,
       events: options.shares.eventBytes,
     })
+    this.#modern = new ModernFront(allServers(), options.answerTimeoutMs)
   }
 
   take(request: IncomingMessage, response: ServerResponse): boolean {
@@ -103,12 +113,6 @@ export class AggregateFront implements AsyncDisposable {
     return true
   }
 
-  /** A virtual server has been removed, or replaced by another of the same name. */
-  forget(server: ModernServer<AggregateCaller>): void {
-    this.#modern.get(server)?.close()
-    this.#modern.delete(server)
-  }
-
   #pass(served: Served, exchange: Exchange, body: Buffer): void {
     const { request, principal } = exchange
     if (request.method === 'POST' && mayBeModern(body, request.headers)) {
@@ -118,42 +122,109 @@ export class AggregateFront implements AsyncDisposable {
 
     const sealed = sessionIdOf(request)
     if (sealed === undefined) return this.#open(served, exchange, body)
-    const { hop, sealer } = this.#options
-    const { replica: owner, upstreamId } = sealer.open(sealed, served.uid, principal)
-    // A process that is gone has left its sessions to all others.
-    if (owner !== hop.self && !exchange.isHandedOver)
-      return hop.forward(owner, exchange, (unsent) =>
-        unsent
-          ? exchange.guard(() => this.#proceed(served, exchange, upstreamId, body))
-          : exchange.fail(ownerFailed(unsent)),
-      )
-    this.#proceed(served, exchange, upstreamId, body)
+    const { hop, notes, peers, sealer } = this.#options
+    const named = sealer.open(sealed, served.uid, principal)
+    const proceed = (): void => this.#proceed(served, exchange, named, body)
+    if (exchange.isHandedOver || named.replica === hop.self) return proceed()
+
+    // A process that is gone has left its sessions to one of the others.
+    const heirs = notes === undefined ? [] : hop.heirs(named.upstreamId, peers)
+    this.#handOver([named.replica, ...heirs], exchange, proceed)
+  }
+
+  /** Hands a request to the first process that is there, which may be this one. */
+  #handOver([owner, ...others]: readonly string[], exchange: Exchange, proceed: () => void): void {
+    const { hop } = this.#options
+    if (owner === hop.self) return exchange.guard(proceed)
+    if (owner === undefined) return exchange.fail(unknownSession())
+    hop.forward(owner, exchange, (unsent) =>
+      unsent ? this.#handOver(others, exchange, proceed) : exchange.fail(ownerFailed(unsent)),
+    )
   }
 
   /** Goes on with a legacy session, which may have begun in another process. */
-  #proceed(served: Served, exchange: Exchange, upstreamId: string, body: Buffer): void {
-    const { request, response } = exchange
-    const { id } = readRevivableId(upstreamId)
+  #proceed(served: Served, exchange: Exchange, named: SealedSession, body: Buffer): void {
+    const { id } = readRevivableId(named.upstreamId)
     const known = this.#sessions.get(id)
-    const session = known ?? this.#revive(served, exchange, upstreamId)
-    if (session === undefined) return
-    if (request.method === 'DELETE') this.#deleted.set(id, true)
-    this.#callers.set(session, exchange)
-    this.#sessions.take(session, request, response, body)
+    if (known !== undefined) return this.#goOn(known, exchange, named, body)
+
+    this.#isBound(exchange, named).then(
+      (isBound) =>
+        exchange.guard(() => {
+          if (isBound) throw unknownSession()
+          // Another request may have come first.
+          const session = this.#sessions.get(id) ?? this.#revive(served, exchange, named)
+          if (session !== undefined) this.#goOn(session, exchange, named, body)
+        }),
+      // The client begins anew where nobody knows what it would lose.
+      (error: unknown) => exchange.fail(unknownSession({ cause: error })),
+    )
+  }
+
+  /** True if only the process that held the session could go on with it as its client left it. */
+  async #isBound(exchange: Exchange, named: SealedSession): Promise<boolean> {
+    const { notes } = this.#options
+    const { id, greeting } = readRevivableId(named.upstreamId)
+    // A client that resumes a stream waits for the events that the other process kept.
+    const resumes = exchange.request.headers['last-event-id'] !== undefined
+    if (notes === undefined || greeting === undefined || resumes) return true
+    return notes.isBound(exchange.principal, { id, issuedAt: named.issuedAt })
+  }
+
+  #goOn(session: LegacySession, exchange: Exchange, named: SealedSession, body: Buffer): void {
+    const { request, response } = exchange
+    const goOn = (): void => {
+      if (this.#sessions.get(session.id) !== session) throw unknownSession()
+      this.#callers.set(session, exchange)
+      this.#sessions.take(session, request, response, body)
+    }
+    const { notes } = this.#options
+    if (notes === undefined || !bindsSession(request, body)) return goOn()
+    this.#bind(notes, session, exchange.principal, named.issuedAt)
+      .then(() => exchange.guard(goOn))
+      .catch((error: unknown) => exchange.fail(error))
+  }
+
+  /** Notes that no other process may go on with a session, before its client can rely on that. */
+  #bind(
+    notes: SessionNotes,
+    session: LegacySession,
+    principal: Principal,
+    issuedAt: number,
+  ): Promise<void> {
+    const known = this.#bound.get(session)
+    if (known !== undefined) return known
+
+    const bound = notes.bind(principal, { id: session.id, issuedAt }).catch((error: unknown) => {
+      this.#bound.delete(session)
+      this.#options.noteFailed(error)
+    })
+    this.#bound.set(session, bound)
+    return bound
   }
 
   /**
    * Begins a session again with what its client said at the beginning. Undefined if there was no
    * place, and the client has been told so.
    */
-  #revive(served: Served, exchange: Exchange, upstreamId: string): LegacySession | undefined {
-    const { id, greeting } = readRevivableId(upstreamId)
-    if (greeting === undefined || this.#deleted.get(id) === true) throw unknownSession()
+  #revive(
+    served: Served,
+    exchange: Exchange,
+    { upstreamId }: SealedSession,
+  ): LegacySession | undefined {
+    const { id, greeting = '' } = readRevivableId(upstreamId)
     const { link, session } = this.#begin(served, exchange, id, Buffer.from(greeting))
     if (session === undefined) return undefined
     this.#callers.set(session, exchange)
     link?.send(Buffer.from(greeting))
     link?.send(Buffer.from('{"jsonrpc":"2.0","method":"notifications/initialized"}'))
+    // Lists may have changed while nobody heard of it.
+    for (const kind of ['tools', 'prompts', 'resources']) {
+      const changed = Buffer.from(
+        notificationMessage(`notifications/${kind}/list_changed`, undefined),
+      )
+      session.receive(changed, outline(changed))
+    }
     return session
   }
 
@@ -183,7 +254,12 @@ export class AggregateFront implements AsyncDisposable {
     const { request, response, principal } = exchange
     const { hop } = this.#options
     const serve = (): void =>
-      this.#modernFront(served).handle(classified, callerOf(exchange), request, response)
+      this.#modern.handle(
+        classified,
+        { server: served.server, caller: callerOf(exchange) },
+        request,
+        response,
+      )
     const owner =
       'request' in classified && classified.request !== undefined
         ? served.stateOwner(classified.request, principal)
@@ -193,13 +269,6 @@ export class AggregateFront implements AsyncDisposable {
     hop.forward(owner, exchange, (unsent) =>
       unsent ? exchange.guard(serve) : exchange.fail(ownerFailed(unsent)),
     )
-  }
-
-  #modernFront({ server }: Served): ModernFront<AggregateCaller> {
-    let front = this.#modern.get(server)
-    if (front === undefined)
-      this.#modern.set(server, (front = new ModernFront(server, this.#options.answerTimeoutMs)))
-    return front
   }
 
   /** Opens a session for a legacy client. */
@@ -243,9 +312,39 @@ export class AggregateFront implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const front of this.#modern.values()) front.close()
+    this.#modern.close()
     this.#sessions.close('The gateway is shutting down.')
   }
+}
+
+/** A request, with the virtual server that it is for. */
+interface Called {
+  readonly server: ModernServer<AggregateCaller>
+  readonly caller: AggregateCaller
+}
+
+/** All virtual servers as one. */
+function allServers(): ModernServer<Called> {
+  const servers = new WeakMap<Answering, ModernServer<AggregateCaller>>()
+  return {
+    request: ({ caller, server }, request, exchange) => {
+      servers.set(exchange, server)
+      server.request(caller, request, exchange)
+    },
+    gone: (exchange) => servers.get(exchange)?.gone(exchange),
+  }
+}
+
+/** Methods after which a session has something that its client would miss in another process. */
+const binding: ReadonlySet<string | undefined> = new Set([
+  'logging/setLevel',
+  'resources/subscribe',
+])
+
+function bindsSession({ method }: IncomingMessage, body: Buffer): boolean {
+  if (method === 'DELETE') return true
+  // A batch may hold anything.
+  return method === 'POST' && (isArray(body) || binding.has(outline(body).method))
 }
 
 function withoutSession(method: string | undefined): GatewayError {

@@ -38,8 +38,11 @@ export class KeptLists {
 
   /** Writes a snapshot unless the store has the same. */
   write(adapter: Adapter, snapshot: MemberSnapshot): void {
-    const text = JSON.stringify(snapshot)
-    if (text.length > longestKept) return
+    const { instructions = '', lists } = snapshot
+    const items = Object.values(lists).flatMap((list) => list.items)
+    const length = items.reduce((sum, { json }) => sum + json.length, instructions.length)
+    const text = length > longestKept ? undefined : JSON.stringify(snapshot)
+    if (text === undefined || text.length > longestKept) return
     const before = this.#writing.get(adapter.name) ?? Promise.resolve()
     const writing = before
       .then(() => this.#write(adapter, text))

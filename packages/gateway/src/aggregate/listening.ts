@@ -14,6 +14,7 @@ import {
 } from '@mcp-gateway/protocol'
 import { partyOf } from '../core/principal.ts'
 import type { View } from './catalogue.ts'
+import type { ListenerPlaces } from './listener-places.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import { Subscription } from './subscription.ts'
 
@@ -36,7 +37,7 @@ export interface ListeningOptions {
     caller: AggregateCaller,
     uri: string,
   ) => { readonly member: Member; readonly uri: string } | undefined
-  readonly maxPerCaller: number
+  readonly places: ListenerPlaces
   /** `serverInfo` of the aggregate, as raw JSON. */
   readonly serverInfo: () => string
 }
@@ -55,7 +56,12 @@ interface Stream {
   readonly party: string
   /** For each list that the client asked about, what it saw last. */
   readonly seen: Map<ListFilter, string>
-  readonly subscriptions: readonly Subscription[]
+  subscriptions: readonly Subscription[]
+  /**
+   * The resources that changed before the client was told what the stream covers, which it must
+   * hear first. Undefined afterwards.
+   */
+  early: Set<string> | undefined
 }
 
 /**
@@ -73,30 +79,32 @@ export class Listening {
   }
 
   open(caller: AggregateCaller, { id, params, meta }: ModernRequest, exchange: Exchange): void {
-    const party = partyOf(caller.principal())
-    const { maxPerCaller } = this.#options
-    const count = [...this.#streams.values()].filter((stream) => stream.party === party).length
-    if (count >= maxPerCaller) {
-      const reason = `You have ${count} listen streams open, which is the limit. Close one first.`
-      return exchange.answer(429, errorAnswer(id, errorCode.invalidRequest, reason))
-    }
-
     const filter = readObject(params.get('notifications')) ?? new Map<string, string>()
     const uris = urisOf(filter)
     if (uris.length > mostUris) {
       const reason = `A stream names at most ${mostUris} resources. Open several streams.`
       return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, reason))
     }
+    const party = partyOf(caller.principal())
+    const { places } = this.#options
+    if (!places.take(party)) {
+      const reason = `You have ${places.most} listen streams open, which is the limit. Close one first.`
+      return exchange.answer(429, errorAnswer(id, errorCode.invalidRequest, reason))
+    }
+
     const stream: Stream = {
       caller,
       id,
       exchange,
       party,
       seen: new Map(),
-      subscriptions: this.#subscriptions(caller, meta, uris, (shown) =>
-        tell(stream, 'notifications/resources/updated', new Map([['uri', JSON.stringify(shown)]])),
-      ),
+      subscriptions: [],
+      early: new Set(),
     }
+    stream.subscriptions = this.#subscriptions(caller, meta, uris, (shown) => {
+      if (stream.early === undefined) tellUpdated(stream, shown)
+      else stream.early.add(shown)
+    })
     for (const name of Object.keys(listFilters) as ListFilter[])
       if (filter.get(name) === 'true') stream.seen.set(name, this.#hash(stream, name))
     this.#streams.set(exchange, stream)
@@ -108,6 +116,7 @@ export class Listening {
     const stream = this.#streams.get(exchange)
     if (stream === undefined) return false
     this.#streams.delete(exchange)
+    this.#options.places.free(stream.party)
     for (const subscription of stream.subscriptions) subscription.close()
     return true
   }
@@ -123,6 +132,7 @@ export class Listening {
   /** Ends all streams in order, so that clients open them elsewhere. */
   drain(): void {
     clearTimeout(this.#settling)
+    this.#settling = undefined
     for (const { exchange, id } of this.#streams.values()) {
       this.gone(exchange)
       const subscription = `${JSON.stringify(metaKey.subscriptionId)}:${id}`
@@ -161,9 +171,14 @@ export class Listening {
     if (uris.length > 0) honoured.set('resourceSubscriptions', JSON.stringify(uris))
     const params: RawObject = new Map([['notifications', writeObject(honoured)]])
     tell(stream, 'notifications/subscriptions/acknowledged', params)
+    const { early = [] } = stream
+    stream.early = undefined
+    for (const shown of early) tellUpdated(stream, shown)
+    this.#tellChanges(stream)
   }
 
   #tellChanges(stream: Stream): void {
+    if (stream.early !== undefined) return
     for (const [name, before] of stream.seen) {
       const now = this.#hash(stream, name)
       if (now === before) continue
@@ -181,6 +196,10 @@ export class Listening {
 function urisOf(filter: RawObject): readonly string[] {
   const listed = readArray(filter.get('resourceSubscriptions')) ?? []
   return [...new Set(listed.flatMap((raw) => readString(raw) ?? []))]
+}
+
+function tellUpdated(stream: Stream, shown: string): void {
+  tell(stream, 'notifications/resources/updated', new Map([['uri', JSON.stringify(shown)]]))
 }
 
 function tell({ exchange, id }: Stream, method: string, params: RawObject): void {

@@ -16,17 +16,26 @@ export interface MemberList {
   readonly mistakes: readonly string[]
 }
 
-/** Bounds of what one member may list. */
+/** Bounds of one member. `length`: characters that it may send for all its lists together. */
 export const listLimits = {
   pages: 100,
   items: 10_000,
-  bytes: 8 * 1024 * 1024,
+  length: 8 * 1024 * 1024,
   bytesOfItem: 256 * 1024,
   keyLength: 2048,
   nameLength: 256,
 } as const
 
 const mostMistakes = 5
+
+/** The characters that a member may still send. Its lists share them. */
+export interface Room {
+  left: number
+}
+
+export function newRoom(): Room {
+  return { left: listLimits.length }
+}
 
 /**
  * Collects a member's list page by page, within the limits. Takes nothing on trust: items without a
@@ -37,12 +46,13 @@ export class ListCollector {
   readonly #items = new Map<string, MemberItem>()
   readonly #cursors = new Set<string>()
   readonly #mistakes: string[] = []
+  readonly #room: Room
   #left = 0
-  #bytes = 0
   #pages = 0
 
-  constructor(kind: ListKind) {
+  constructor(kind: ListKind, room = newRoom()) {
     this.#kind = kind
+    this.#room = room
   }
 
   /** Takes a result. Returns the raw cursor of the next page, or undefined at the end. */
@@ -56,14 +66,20 @@ export class ListCollector {
     }
 
     for (const json of items) {
-      if (this.#items.size >= listLimits.items || this.#bytes + json.length > listLimits.bytes) {
-        const most = `${listLimits.items} items or ${listLimits.bytes / 1024 / 1024} MiB`
-        this.#complain(`The server lists more than ${most}. The rest is left out.`)
-        return undefined
-      }
+      this.#room.left -= json.length
+      if (this.#items.size >= listLimits.items || this.#room.left < 0) return this.#stop()
       this.#add(json)
     }
-    return this.#next(result.get('nextCursor'))
+
+    // A page may hold more than its items, and is read whole.
+    for (const [name, raw] of result) if (name !== member) this.#room.left -= raw.length
+    const next = this.#next(result.get('nextCursor'))
+    return next !== undefined && this.#room.left <= 0 ? this.#stop() : next
+  }
+
+  #stop(): undefined {
+    const most = `${listLimits.items} items or ${listLimits.length / 1024 / 1024} MiB`
+    this.#complain(`The server lists more than ${most}. The rest is left out.`)
   }
 
   /** The list as far as it was read. */
@@ -82,8 +98,7 @@ export class ListCollector {
 
     const shown = JSON.stringify(key.slice(0, 100))
     if (this.#items.has(key)) return this.#complain(`${shown} is listed twice. The first counts.`)
-    this.#items.set(key, { key, json })
-    this.#bytes += json.length
+    this.#items.set(key, { key, json: unshared(json) })
   }
 
   #next(cursor: string | undefined): string | undefined {
@@ -102,6 +117,11 @@ export class ListCollector {
     this.#left += 1
     if (this.#mistakes.length < mostMistakes) this.#mistakes.push(mistake)
   }
+}
+
+/** A copy, because a part of a string keeps the whole page in memory. */
+export function unshared(text: string): string {
+  return Buffer.from(text).toString()
 }
 
 function keyMistake(kind: ListKind, key: string | undefined, json: string): string | undefined {

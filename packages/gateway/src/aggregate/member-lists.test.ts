@@ -1,13 +1,17 @@
 import { readObject, type RawObject } from '@mcp-gateway/protocol'
-import { describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { MemberLists } from './member-lists.ts'
+
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
 
 type Script = (method: string, params: RawObject) => unknown
 
 function listsOf(script: Script) {
-  let now = 0
   const asked: string[] = []
   const changed = vi.fn<() => void>()
+  const held: number[] = []
+  const room: { shortage: string | undefined } = { shortage: undefined }
   const lists = new MemberLists({
     ask: async (method, params) => {
       asked.push(method)
@@ -15,9 +19,14 @@ function listsOf(script: Script) {
       return readObject(JSON.stringify(result)) ?? new Map<string, string>()
     },
     changed,
-    now: () => now,
+    hold: (length) => {
+      if (room.shortage === undefined) held.push(length)
+      return room.shortage
+    },
+    now: () => Date.now(),
   })
-  return { lists, asked, changed, pass: (ms: number): void => void (now += ms) }
+  const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms)
+  return { lists, asked, changed, held, pass, room }
 }
 
 const keys = ({ snapshot }: MemberLists): readonly string[] =>
@@ -52,7 +61,7 @@ describe('the lists of a member', () => {
     await lists.refresh()
     expect(asked).toEqual(['server/discover', 'tools/list'])
     expect(lists.snapshot).toMatchObject({ title: 'x', instructions: 'Ask.' })
-    pass(60_000)
+    await pass(60_000)
     await lists.refresh()
     expect(asked).toHaveLength(4)
   })
@@ -66,13 +75,59 @@ describe('the lists of a member', () => {
 
   test('a change during a reading is read afterwards', async () => {
     let tools = ['a']
-    const { lists } = listsOf(serverWith(() => tools))
+    const { lists, pass } = listsOf(serverWith(() => tools))
     const reading = lists.refresh()
     await Promise.resolve()
     lists.doubt()
     tools = ['a', 'b']
     await reading
-    await vi.waitFor(() => expect(keys(lists)).toEqual(['a', 'b']))
+    await pass(250)
+    expect(keys(lists)).toEqual(['a', 'b'])
+  })
+
+  test('a notice after a quiet time is followed at once', async () => {
+    let tools = ['a']
+    const { lists, pass } = listsOf(serverWith(() => tools))
+    await lists.refresh()
+    for (const more of [['b'], ['c'], ['d']]) {
+      await pass(10_000)
+      tools = more
+      lists.doubt()
+      await pass(0)
+      expect(keys(lists)).toEqual(more)
+    }
+  })
+
+  test('a flood of notices is followed less and less often, and the last one counts', async () => {
+    let tools = ['a']
+    const { lists, asked, pass } = listsOf(serverWith(() => tools))
+    await lists.refresh()
+    for (let ms = 0; ms < 120_000; ms += 50) {
+      lists.doubt()
+      await pass(50)
+    }
+    expect(asked.length).toBeLessThan(2 * 15)
+
+    tools = ['b']
+    lists.doubt()
+    void lists.refresh()
+    await pass(30_000)
+    expect(keys(lists)).toEqual(['b'])
+  })
+
+  test('lists that are read again and are the same change nothing', async () => {
+    let tools = ['a']
+    const { lists, changed, pass } = listsOf(serverWith(() => tools))
+    await lists.refresh()
+    const before = lists.snapshot
+    await pass(60_000)
+    await lists.refresh()
+    expect(lists.snapshot).toBe(before)
+    expect(changed).toHaveBeenCalledTimes(1)
+    tools = ['b']
+    await pass(60_000)
+    await lists.refresh()
+    expect(changed).toHaveBeenCalledTimes(2)
   })
 
   test('a member that fails keeps its lists, says why, and is asked less and less often', async () => {
@@ -83,35 +138,66 @@ describe('the lists of a member', () => {
     })
     await lists.refresh()
     down = true
-    pass(60_000)
+    await pass(60_000)
     await lists.refresh()
     expect([keys(lists), lists.failure]).toEqual([['a'], 'It is away.'])
 
     const before = asked.length
     await lists.refresh()
-    pass(999)
+    await pass(999)
     await lists.refresh()
     lists.doubt()
     expect(asked).toHaveLength(before)
-    pass(1)
-    await lists.refresh()
-    pass(1999)
+    await pass(1)
+    expect(asked).toHaveLength(before + 1)
+    await pass(1999)
     await lists.refresh()
     expect(asked).toHaveLength(before + 1)
 
     down = false
-    pass(1)
+    await pass(1)
     await lists.refresh()
     expect(lists.failure).toBeUndefined()
   })
 
-  test('a member that is removed while it is read tells nobody', async () => {
+  test('a failure without end is told in a few words', async () => {
+    const { lists } = listsOf(() => {
+      throw new Error('No\n'.repeat(1_000_000))
+    })
+    await lists.refresh()
+    expect(lists.failure).toMatch(/^No No .*…$/)
+    expect(lists.failure?.length).toBeLessThan(400)
+  })
+
+  test('a member whose lists have no room keeps those that it had, and says why', async () => {
+    let tools = ['a']
+    const { lists, held, pass, room } = listsOf(serverWith(() => tools))
+    await lists.refresh()
+    expect(lists.length).toBe(held[0])
+    room.shortage = 'There is no room.'
+    tools = ['b']
+    await pass(60_000)
+    await lists.refresh()
+    expect([keys(lists), lists.failure]).toEqual([['a'], 'There is no room.'])
+
+    lists.drop('Others need it.')
+    expect([keys(lists), lists.failure, lists.length]).toEqual([[], 'Others need it.', 0])
+    room.shortage = undefined
+    await pass(60_000)
+    await lists.refresh()
+    expect([keys(lists), lists.failure]).toEqual([['b'], undefined])
+  })
+
+  test('a member that is removed while it is read tells nobody, and holds nothing', async () => {
     let answer: (value: unknown) => void = () => undefined
-    const { lists, changed } = listsOf(() => new Promise((resolve) => (answer = resolve)))
+    const { lists, changed, held } = listsOf(() => new Promise((resolve) => (answer = resolve)))
     const reading = lists.refresh()
     lists.close()
     answer({})
     await reading
+    lists.doubt()
+    lists.restore({ title: '', instructions: '', completes: false, lists: {} as never })
     expect(changed).not.toHaveBeenCalled()
+    expect(held).toEqual([])
   })
 })

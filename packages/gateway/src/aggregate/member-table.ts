@@ -1,5 +1,7 @@
 import type { RawObject } from '@mcp-gateway/protocol'
+import type { Shares } from '@mcp-gateway/mcp-http'
 import type { ReplicaDirectory } from '../core/directories/directory.ts'
+import { partyOf } from '../core/principal.ts'
 import type { Adapter } from '../core/resource.ts'
 import type { ServerRequests } from '../servers/server-requests.ts'
 import type { KeptLists } from './kept-lists.ts'
@@ -10,7 +12,9 @@ export interface MemberTableOptions {
   readonly adapter: (name: string) => Adapter | undefined
   readonly directory: Pick<ReplicaDirectory, 'get' | 'onChange'>
   readonly kept: Pick<KeptLists, 'read' | 'write'>
-  /** The lists of an adapter, or the reason why they cannot be read, have changed. */
+  /** Counts the characters of lists for the owners of the adapters. */
+  readonly room: Shares
+  /** The lists of an adapter have changed. */
   readonly changed: (name: string) => void
   /** Milliseconds that only grow. */
   readonly now: () => number
@@ -18,14 +22,21 @@ export interface MemberTableOptions {
 
 /** The changes of which a member's server tells the gateway. */
 const filter = '{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}'
-/** Pauses before a lost stream is opened again, in milliseconds: at first, and at most. */
-const pauseMs = { first: 1000, longest: 60_000 }
+/**
+ * Pauses before a lost stream is opened again, in milliseconds: at first, at most, and for a server
+ * that has no such streams.
+ */
+const pauseMs = { first: 1000, longest: 5000, refused: 60_000 }
+const noRoom =
+  'There is no room for its lists, because the lists of all members take the room that there is.'
 
 interface Entry {
   readonly uid: string
   readonly generation: number
   readonly lists: MemberLists
   stopListening: () => void
+  /** Gives the room of the lists back. */
+  readonly release: () => void
   timer: NodeJS.Timeout | undefined
   pauseMs: number
 }
@@ -49,10 +60,17 @@ export class MemberTable implements Disposable {
     // Until the changed server has been read, clients keep the lists that they know.
     const kept = known?.uid === uid ? known.lists.snapshot : undefined
     if (known !== undefined) this.#close(known)
-    const lists = new MemberLists(
+    const share = this.#options.room.open(partyOf(adapter.owner))
+    const giveUp = (): void => lists.drop(noRoom)
+    const lists: MemberLists = new MemberLists(
       {
         ask: (method, params, signal) => this.#ask(name, method, params, signal),
         changed: () => this.#changed(name),
+        hold: (length) => {
+          if (share.hold(length) !== undefined) return noRoom
+          share.spare(giveUp)
+          return undefined
+        },
         now: this.#options.now,
       },
       kept,
@@ -62,6 +80,7 @@ export class MemberTable implements Disposable {
       generation,
       lists,
       stopListening: () => undefined,
+      release: () => share.release(),
       timer: undefined,
       pauseMs: pauseMs.first,
     }
@@ -101,6 +120,7 @@ export class MemberTable implements Disposable {
     clearTimeout(entry.timer)
     entry.stopListening()
     entry.lists.close()
+    entry.release()
   }
 
   async #ask(
@@ -118,26 +138,34 @@ export class MemberTable implements Disposable {
   #listen(name: string, entry: Entry): void {
     const adapter = this.#options.adapter(name)
     if (adapter === undefined || this.#entries.get(name) !== entry) return
+    const { now, servers } = this.#options
     let ended = false
-    entry.stopListening = this.#options.servers.listen(
+    let stoodAt = Number.POSITIVE_INFINITY
+    entry.stopListening = servers.listen(
       adapter,
       filter,
       (method) => {
-        entry.pauseMs = pauseMs.first
         if (method.endsWith('/list_changed')) entry.lists.doubt()
+        if (method !== 'notifications/subscriptions/acknowledged') return
+        stoodAt = now()
+        // Changes before now were told to nobody.
+        if (entry.lists.failure === undefined) entry.lists.doubt()
+        else entry.lists.retry()
       },
-      () => {
+      (refused) => {
         if (ended || this.#entries.get(name) !== entry) return
         ended = true
-        // Changes may have been missed from now on, so the lists are read again afterwards.
-        entry.timer = setTimeout(() => this.#listenAgain(name, entry), entry.pauseMs).unref()
+        if (now() - stoodAt > pauseMs.longest) entry.pauseMs = pauseMs.first
+        const waitMs = refused ? pauseMs.refused : entry.pauseMs
+        entry.timer = setTimeout(() => this.#listenAgain(name, entry), waitMs).unref()
         entry.pauseMs = Math.min(entry.pauseMs * 2, pauseMs.longest)
       },
     )
   }
 
   #listenAgain(name: string, entry: Entry): void {
-    void entry.lists.refresh().then(() => this.#listen(name, entry))
+    void entry.lists.refresh()
+    this.#listen(name, entry)
   }
 
   /** A server that could not be read may be there now. */

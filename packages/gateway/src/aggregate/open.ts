@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.ts'
 import type { CallerShares } from '../core/shares.ts'
+import type { PeerDirectory } from '../core/directories/peers.ts'
 import type { VirtualServer } from '../core/virtual-server.ts'
 import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import type { Entrance } from '../ingress/entrance.ts'
@@ -15,12 +16,17 @@ import type { RegisteredTools } from '../tools/registered-tools.ts'
 import { AggregateFront } from './front.ts'
 import { KeptLists, type KeptListsOptions } from './kept-lists.ts'
 import { LargeResults } from './large-results.ts'
+import { SessionNotes, type SessionNotesOptions } from './session-notes.ts'
 import { Tickets } from './tickets.ts'
 import { VirtualServers } from './virtual-servers.ts'
 
 export interface AggregateOptions {
   readonly store: Pick<Collection<VirtualServer>, 'list' | 'watch'>
   readonly lists: KeptListsOptions['store']
+  /** Undefined for a process without a store. */
+  readonly sessions: SessionNotesOptions['store'] | undefined
+  /** The other processes that serve the same virtual servers. */
+  readonly peers: PeerDirectory
   readonly routes: Pick<RouteTable, 'get' | 'values' | 'onChange'>
   readonly servers: Servers
   readonly tools: RegisteredTools
@@ -48,7 +54,7 @@ export async function openAggregate(options: AggregateOptions): Promise<Aggregat
   const parts = new Parts()
   const answerTimeoutMs = config.proxy.answerTimeoutSeconds * 1000
   const tickets = new Tickets(options)
-  const { heldBytes } = options.shares
+  const { heldBytes, listBytes } = options.shares
   const largeResults = parts.use(new LargeResults({ tickets, self: options.hop.self, heldBytes }))
   try {
     const { adapters, guard, upstreams } = servers
@@ -60,6 +66,7 @@ export async function openAggregate(options: AggregateOptions): Promise<Aggregat
         requests: new ServerRequests({ ...options, adapters, upstreams, answerTimeoutMs }),
         tickets,
         largeResults,
+        room: listBytes,
         kept: new KeptLists({
           store: options.lists,
           failed: (error) => log.warn({ err: error }, 'the lists of members cannot be kept'),
@@ -71,10 +78,15 @@ export async function openAggregate(options: AggregateOptions): Promise<Aggregat
           log.error({ requestId, err: error }, 'a tool call failed'),
       }),
     )
+    const maxAgeMs = config.proxy.sessionMaxAgeSeconds * 1000
+    const { now, sessions } = options
+    const notes = sessions && new SessionNotes({ store: sessions, maxAgeMs, now })
     const front = parts.use(
       new AggregateFront({
         ...options,
         answerTimeoutMs,
+        notes,
+        noteFailed: (error) => log.warn({ err: error }, 'a session cannot be noted'),
         find: (place, principal) => virtualServers.find(place, principal),
       }),
     )

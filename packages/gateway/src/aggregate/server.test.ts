@@ -11,8 +11,10 @@ import {
   ana,
   ScriptedMember,
   type Answer,
+  type Client,
 } from '../../test/fixtures/scripted-aggregate.ts'
 import { Catalogue } from './catalogue.ts'
+import { ListenerPlaces } from './listener-places.ts'
 
 describe('the aggregate as a server', () => {
   test('connecting and listing ask no member', () => {
@@ -385,6 +387,52 @@ describe('listen streams of an aggregate', () => {
     } finally {
       vi.useRealTimers()
     }
+  })
+
+  test('a client hears what its stream covers before anything else', async () => {
+    vi.useFakeTimers()
+    try {
+      const [fast, silent] = [new ScriptedMember('a'), new ScriptedMember('b')]
+      for (const member of [fast, silent]) member.list('resources', 'x:1', { uri: 'x:1' })
+      silent.answer = () => undefined
+      fast.answer = ({ params }, exchange) => {
+        const notifications = JSON.parse(params.get('notifications') ?? '')
+        for (const [method, more] of [
+          ['notifications/subscriptions/acknowledged', { notifications }],
+          ['notifications/resources/updated', { uri: 'x:1' }],
+          ['notifications/resources/updated', { uri: 'x:1' }],
+        ])
+          exchange.tell(JSON.stringify({ jsonrpc: '2.0', method, params: more }))
+      }
+      const { ask, become } = aggregate([fast, silent])
+      const client = ask(
+        'subscriptions/listen',
+        listen({ resourceSubscriptions: ['a+x:1', 'b+x:1'], toolsListChanged: true }),
+      )
+      become({ catalogue: new Catalogue([new ScriptedMember('a', ['other'])]) })
+      await vi.advanceTimersByTimeAsync(1999)
+      expect(client.told).toEqual([])
+      await vi.advanceTimersByTimeAsync(1)
+      expect(client.notifications.map(({ method }) => method)).toEqual([
+        'notifications/subscriptions/acknowledged',
+        'notifications/resources/updated',
+        'notifications/tools/list_changed',
+      ])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('a caller has a limited number of streams at all virtual servers together', () => {
+    const listeners = new ListenerPlaces(3)
+    const [one, two] = [aggregate([], {}, listeners), aggregate([], {}, listeners)]
+    const open = ({ ask }: typeof one, principal = ana): Client =>
+      ask('subscriptions/listen', listen({}), {}, principal)
+    const clients = [open(one), open(two), open(one), open(two)]
+    expect(clients.map(({ status }) => status)).toEqual([0, 0, 0, 429])
+    expect(open(two, { ...ana, id: 'bob' }).status).toBe(0)
+    one.server.gone(clients[0] as Client)
+    expect([open(two).status, open(one).status]).toEqual([0, 429])
   })
 
   test('a caller has a limited number of streams, and a drained stream ends in order', async () => {

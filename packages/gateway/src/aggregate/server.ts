@@ -21,6 +21,7 @@ import { isResultUri, rangeResult, type LargeResults } from './large-results.ts'
 import { listKindOf, listKinds, type ListKind } from './list-kinds.ts'
 import { Listening } from './listening.ts'
 import { findItem, findResource, removed, type Found, type Place } from './lookup.ts'
+import type { ListenerPlaces } from './listener-places.ts'
 import { MemberCall } from './member-call.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import type { ShownItem } from './shown-item.ts'
@@ -49,7 +50,7 @@ export interface AggregateOptions {
   readonly tickets: Tickets
   readonly largeResults: LargeResults
   readonly pageSize: number
-  readonly maxListenersPerCaller: number
+  readonly listeners: ListenerPlaces
 }
 
 /** Milliseconds for which a page may be continued, and for which a question may be answered. */
@@ -86,7 +87,7 @@ export class AggregateServer {
         const place = findResource(this.#view(caller), members, caller.principal(), uri)
         return 'member' in place ? place : undefined
       },
-      maxPerCaller: options.maxListenersPerCaller,
+      places: options.listeners,
       serverInfo: options.serverInfo,
     })
   }

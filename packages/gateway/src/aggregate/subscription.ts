@@ -22,7 +22,7 @@ export interface SubscriptionOptions {
 }
 
 /** Milliseconds before a lost stream is opened again: at first, and at most. */
-const pauseMs = { first: 500, longest: 30_000 }
+const pauseMs = { first: 500, longest: 5000 }
 
 /**
  * A listen stream to one member for the resources of one client. When the member is away, the

@@ -1,4 +1,5 @@
 import type { ServerStatus } from '@mcp-gateway/contract'
+import type { Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError } from '../core/errors.ts'
 import { authorize, checkKnown, mayRead } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
@@ -19,6 +20,7 @@ import type { Served } from './front.ts'
 import { compileFilters, membershipsOf, type Candidate, type Membership } from './membership.ts'
 import type { LargeResults } from './large-results.ts'
 import type { KeptLists } from './kept-lists.ts'
+import { ListenerPlaces } from './listener-places.ts'
 import { MemberTable } from './member-table.ts'
 import type { MemberLists } from './member-lists.ts'
 import { routerUid } from '../tools/feed/remote-router.ts'
@@ -26,6 +28,7 @@ import { builtInName, type ServerPlace } from './server-path.ts'
 import { stableAlias } from '../core/fields/alias.ts'
 import type { Tickets } from './tickets.ts'
 import { ToolsMember } from './tools-member.ts'
+import { WarmLists } from './warm-lists.ts'
 
 export interface VirtualServersOptions {
   readonly servers: Pick<Collection<VirtualServer>, 'list' | 'watch'>
@@ -35,6 +38,8 @@ export interface VirtualServersOptions {
   readonly guard: Servers['guard']
   readonly requests: ServerRequests
   readonly kept: KeptLists
+  /** Counts the characters of members' lists for their owners. */
+  readonly room: Shares
   readonly tickets: Tickets
   readonly largeResults: LargeResults
   readonly version: string
@@ -60,17 +65,22 @@ export class VirtualServers implements AsyncDisposable {
   readonly #table: MemberTable
   readonly #ends: (() => void)[] = []
   readonly #since: StateTimes
+  readonly #listeners: ListenerPlaces
+  readonly #warm: WarmLists
   #following: AsyncDisposable | undefined
 
   private constructor(options: VirtualServersOptions) {
     this.#options = options
     this.#since = new StateTimes(options.now)
-    const { directory, requests, routes, tools } = options
+    this.#listeners = new ListenerPlaces(options.maxListenersPerCaller)
+    this.#warm = new WarmLists(options.room.most)
+    const { directory, requests, room, routes, tools } = options
     this.#table = new MemberTable({
       servers: requests,
       adapter: (name) => routes.get(name),
       directory,
       kept: options.kept,
+      room,
       changed: (name) => this.#changed(name),
       now: monotonicNow,
     })
@@ -123,7 +133,8 @@ export class VirtualServers implements AsyncDisposable {
   membersOf({ name, uid }: VirtualServer, principal: Principal): ServerStatus['members'] {
     const entry = this.#byName.get(name)
     if (entry?.resource?.uid !== uid) return []
-    return entry.assembly.members
+    return entry.assembly
+      .listed()
       .filter(({ kind, member }) => this.#mayKnow(principal, kind, member.name))
       .map(({ kind, lists, member, required, standing }) => {
         const { reason, state } = standing()
@@ -173,7 +184,7 @@ export class VirtualServers implements AsyncDisposable {
       this.#byName.set(name, { resource, assembly })
     }
     // The streams of a server that is gone end, so that clients look again.
-    if (same === undefined) before?.assembly.server.drain()
+    if (same === undefined) before?.assembly.close()
     this.#forgetOthers()
   }
 
@@ -227,7 +238,8 @@ export class VirtualServers implements AsyncDisposable {
   }
 
   #assembly(uid: string, name: string, definition: Definition): Assembly {
-    return new Assembly({ ...this.#options, uid, name }, definition)
+    const shared = { listeners: this.#listeners, warm: this.#warm }
+    return new Assembly({ ...this.#options, ...shared, uid, name }, definition)
   }
 
   #adapterMember(membership: Membership, clashes: (uri: string) => boolean): AssembledMember {

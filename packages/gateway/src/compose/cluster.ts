@@ -33,7 +33,12 @@ export async function openCluster(composition: Composition, keys: readonly Buffe
   const sealer = sealerOf(composition, keys)
   const hasToolGateways = Object.keys(gateways).length > 0 || gatewaysService !== undefined
 
-  return { hop, sealer, toolGateways: hasToolGateways ? toolGateways.directory : undefined }
+  return {
+    hop,
+    peers: peers.directory,
+    sealer,
+    toolGateways: hasToolGateways ? toolGateways.directory : undefined,
+  }
 }
 
 export function sealerOf({ config, now }: Composition, keys: readonly Buffer[]): SessionSealer {

@@ -35,7 +35,7 @@ export async function openPlanes(
   const { store, keys } = state
   const { directory } = workloads.runtime
   const { entrance, shares } = door
-  const { hop, sealer, toolGateways } = cluster
+  const { hop, peers, sealer, toolGateways } = cluster
   const { outgoing, held } = outgoingSide
   const common = { entrance, hop, sealer, outgoing, directory, shares, now }
   const rules = endpointRules(config)
@@ -69,6 +69,8 @@ export async function openPlanes(
       ...common,
       store: store.servers,
       lists: store.lists,
+      sessions: store.sessions,
+      peers,
       routes,
       servers,
       tools,

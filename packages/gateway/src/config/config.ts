@@ -309,6 +309,10 @@ export const ConfigSchema = z.strictObject({
       eventBytes: count(256 * 1024 * 1024).describe(
         'Bytes of events that translated sessions keep for clients that reconnect.',
       ),
+      listBytes: count(256 * 1024 * 1024).describe(
+        'Bytes of the lists that the members of virtual servers have given, counted for the ' +
+          'owners of the adapters, and as many again for the lists that clients see.',
+      ),
       connectionsPerServer: count(2048, 2).describe(
         'Open requests and streams to one server elsewhere.',
       ),

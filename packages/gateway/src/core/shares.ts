@@ -10,6 +10,8 @@ export interface CallerShares {
   readonly requests: Shares
   /** Bytes of the bodies of open requests. */
   readonly bodyBytes: Shares
+  /** Characters of the lists that members of virtual servers have given, for their owners. */
+  readonly listBytes: Shares
   /** Bytes of answers that the gateway holds until they are complete or their reader takes them. */
   readonly heldBytes: Shares
   /**
@@ -31,6 +33,7 @@ export interface ShareLimits {
   readonly openRequests: number
   readonly bodyBytes: number
   readonly heldBytes: number
+  readonly listBytes: number
   readonly eventBytes: number
   readonly sessions: number
   readonly connections: number
@@ -45,6 +48,7 @@ export function createShares(limits: ShareLimits, bodyLimitBytes: number): Calle
     requests: new Shares(limits.openRequests),
     bodyBytes: new Shares(Math.max(limits.bodyBytes, 4 * bodyLimitBytes)),
     heldBytes: new Shares(limits.heldBytes),
+    listBytes: new Shares(limits.listBytes),
     eventBytes: new Shares(limits.eventBytes),
     connections: new Shares(limits.connections),
     peerConnections: new Shares(limits.connections),

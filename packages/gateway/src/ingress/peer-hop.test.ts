@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
-import { PeerDirectory } from '../core/directories/peers.ts'
+import { PeerDirectory, type Peer } from '../core/directories/peers.ts'
 import { Hop, hopHeader } from './peer-hop.ts'
 
 const principal = { id: 'zoë', issuer: 'development', name: 'Zoë', roles: ['a,b', 'c'] }
@@ -273,4 +273,27 @@ describe('a request that one gateway hands to another', () => {
     // The gateway has sent the request, so the server may have run it.
     expect(await failed).toBe(false)
   })
+})
+
+test('all processes choose the same heir for what one of them has left', () => {
+  const names = ['one', 'two', 'three', 'four']
+  const hops = names.map((self) => {
+    const others = names.filter((name) => name !== self && name !== 'four')
+    const peers = new PeerDirectory()
+    const known = new Map<string, Peer>([['four', { origin: 'http://four', ready: false }]])
+    for (const name of others) known.set(name, { origin: `http://${name}`, ready: true })
+    peers.set(known)
+    const hop = new Hop({ keys: [key], self, peers: [peers], now: Date.now })
+    closing.push(() => void hop[Symbol.asyncDispose]())
+    return (of: string) => hop.heirs(of, peers)
+  })
+
+  const firsts = new Set<string | undefined>()
+  for (let n = 0; n < 100; n += 1) {
+    const [one = [], ...more] = hops.slice(0, 3).map((heirs) => heirs(`session-${n}`))
+    expect(one.toSorted()).toEqual(['one', 'three', 'two'])
+    for (const other of more) expect(other).toEqual(one)
+    firsts.add(one[0])
+  }
+  expect(firsts.size).toBe(3)
 })

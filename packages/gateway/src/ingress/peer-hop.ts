@@ -182,6 +182,21 @@ export class Hop implements AsyncDisposable {
     )
   }
 
+  /**
+   * All processes that can take over what another has left, this one among them, in an order that
+   * depends on the key alone, so that all choose the same one (rendezvous hashing).
+   */
+  heirs(key: string, peers: PeerDirectory): readonly string[] {
+    const ready = [...peers.entries()].filter(([, peer]) => peer.ready).map(([name]) => name)
+    const ranked = [this.self, ...ready.filter((name) => name !== this.self)].map((name) => {
+      const rank = createHash('sha256')
+        .update(JSON.stringify([key, name]))
+        .digest('hex')
+      return { name, rank }
+    })
+    return ranked.toSorted((a, b) => (a.rank < b.rank ? -1 : 1)).map(({ name }) => name)
+  }
+
   /** The value of the hop header for a request to another process. */
   sign({ to, method, url, headers, principal, body }: SignedRequest): string {
     const time = String(this.#options.now())

@@ -136,17 +136,21 @@ export class ServerRequests {
 
   /**
    * Keeps a stream of the gateway's own open, and calls `told` with the method of each notification
-   * and `ended` at the end. Returns the function that ends the stream.
+   * and `ended` at the end: `refused` if the server has no such streams. Returns the function that
+   * ends the stream.
    */
   listen(
     adapter: Adapter,
     notifications: string,
     told: (method: string) => void,
-    ended: () => void,
+    ended: (refused: boolean) => void,
   ): () => void {
     const exchange: Exchange = {
       tell: (text) => told(readString(readObject(text)?.get('method')) ?? ''),
-      answer: () => ended(),
+      answer: (_status, text) => {
+        const code = Number(readObject(readObject(text)?.get('error'))?.get('code'))
+        ended(code === errorCode.methodNotFound || code === errorCode.invalidParams)
+      },
     }
     const params: RawObject = new Map([['notifications', notifications]])
     const request = ownRequest('subscriptions/listen', params)

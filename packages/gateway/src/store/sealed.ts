@@ -1,5 +1,6 @@
 import { mapSecrets, mapValues, type Secret } from '../core/secret.ts'
 import type { Holdings } from '../core/access.ts'
+import type { BoundSessions } from '../core/bound-sessions.ts'
 import type { ApiKey } from '../core/api-key.ts'
 import type { KeptLists, VirtualServer } from '../core/virtual-server.ts'
 import { GatewayError } from '../core/errors.ts'
@@ -138,6 +139,7 @@ class SealedStoreOver extends SealedCollection<Resource, Holdings> implements Se
   readonly apiKeys: Collection<ApiKey>
   readonly servers: Collection<VirtualServer>
   readonly lists: Collection<KeptLists>
+  readonly sessions: Collection<BoundSessions>
   readonly secrets: SealedCollection<Secret, number>
   readonly sealedSecrets: Collection<Secret>
   readonly sealedResources: Pick<Collection<Resource>, 'list'>
@@ -149,6 +151,7 @@ class SealedStoreOver extends SealedCollection<Resource, Holdings> implements Se
     this.apiKeys = store.apiKeys
     this.servers = store.servers
     this.lists = store.lists
+    this.sessions = store.sessions
     this.sealedResources = { list: (query) => store.list(query) }
     const secrets = (this.secrets = new SealedCollection(store.secrets, vault, mapValues))
     this.sealedSecrets = {

@@ -221,5 +221,18 @@ export const migrations: readonly string[] = [
    CREATE INDEX lists_change ON lists (change);
    CREATE INDEX lists_owner ON lists (json_extract(body, '$.owner.id'),
      json_extract(body, '$.owner.issuer')) WHERE json_valid(body);
-   CREATE INDEX lists_bytes ON lists (bytes);`,
+   CREATE INDEX lists_bytes ON lists (bytes);
+   CREATE TABLE sessions (
+     name TEXT NOT NULL UNIQUE,
+     kind TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     change INTEGER NOT NULL,
+     bytes INTEGER AS (octet_length(body))
+   ) STRICT;
+   CREATE INDEX sessions_change ON sessions (change);
+   CREATE INDEX sessions_owner ON sessions (json_extract(body, '$.owner.id'),
+     json_extract(body, '$.owner.issuer')) WHERE json_valid(body);
+   CREATE INDEX sessions_bytes ON sessions (bytes);`,
 ]

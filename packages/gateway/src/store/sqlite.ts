@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'libsql'
 import { GatewayError } from '../core/errors.ts'
 import type { ApiKey } from '../core/api-key.ts'
+import type { BoundSessions } from '../core/bound-sessions.ts'
 import type { Holdings } from '../core/access.ts'
 import type { Owned, Resource } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
@@ -392,11 +393,14 @@ const servers: Place<VirtualServer, number> = { kinds: ['server'], ...counted('s
 
 const lists: Place<KeptLists, number> = { kinds: ['lists'], ...counted('lists') }
 
+const sessions: Place<BoundSessions, number> = { kinds: ['sessions'], ...counted('sessions') }
+
 class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store {
   readonly apiKeys: SqliteCollection<ApiKey, number>
   readonly secrets: SqliteCollection<Secret, number>
   readonly servers: SqliteCollection<VirtualServer, number>
   readonly lists: SqliteCollection<KeptLists, number>
+  readonly sessions: SqliteCollection<BoundSessions, number>
   readonly #file: File
   readonly #database: Database.Database
   readonly #poll: NodeJS.Timeout
@@ -413,6 +417,7 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
     this.secrets = new SqliteCollection(file, secrets)
     this.servers = new SqliteCollection(file, servers)
     this.lists = new SqliteCollection(file, lists)
+    this.sessions = new SqliteCollection(file, sessions)
     this.#database = database
     this.#dataVersion = database.prepare('PRAGMA data_version')
     this.#seenVersion = this.#readDataVersion()
@@ -459,7 +464,8 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
         () => {
           const version = this.#readDataVersion()
           if (version !== this.#seenVersion) {
-            for (const collection of [this, this.apiKeys, this.secrets, this.servers, this.lists])
+            const { apiKeys, lists, secrets, servers, sessions } = this
+            for (const collection of [this, apiKeys, secrets, servers, lists, sessions])
               collection.tellAfter(this.#seenChange)
             this.#seenVersion = version
           }

@@ -1,4 +1,5 @@
 import type { ApiKey } from '../core/api-key.ts'
+import type { BoundSessions } from '../core/bound-sessions.ts'
 import type { Holdings } from '../core/access.ts'
 import type { Resource, Stored } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
@@ -76,6 +77,8 @@ export interface Store extends Collection<Resource, Holdings>, AsyncDisposable {
   readonly servers: Collection<VirtualServer>
   /** The lists of the members of virtual servers, by adapter. */
   readonly lists: Collection<KeptLists>
+  /** The legacy sessions of virtual servers that are bound to their process, by caller. */
+  readonly sessions: Collection<BoundSessions>
   /** Rejects when the store cannot serve now (readiness). */
   ping(): Promise<void>
 }

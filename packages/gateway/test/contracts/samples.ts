@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { BoundSessions } from '../../src/core/bound-sessions.ts'
 import type { ApiKey } from '../../src/core/api-key.ts'
 import type { Resource } from '../../src/core/resource.ts'
 import type { Secret } from '../../src/core/secret.ts'
@@ -59,6 +60,16 @@ export function sampleServer(name: string, changes: Partial<VirtualServer> = {})
     ...sampleApiKey(name),
     kind: 'server',
     spec: { description: '', requiredRoles: [], members: [] },
+    ...changes,
+  }
+}
+
+/** Notes of a caller's sessions, with what the store cares about. */
+export function sampleSessions(name: string, changes: Partial<BoundSessions> = {}): BoundSessions {
+  return {
+    ...sampleApiKey(name),
+    kind: 'sessions',
+    spec: { sessions: [], until: 0 },
     ...changes,
   }
 }

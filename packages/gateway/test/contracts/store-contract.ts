@@ -4,12 +4,20 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Holdings } from '../../src/core/access.ts'
 import type { ApiKey } from '../../src/core/api-key.ts'
+import type { BoundSessions } from '../../src/core/bound-sessions.ts'
 import { GatewayError } from '../../src/core/errors.ts'
 import type { Resource, Stored } from '../../src/core/resource.ts'
 import type { Secret } from '../../src/core/secret.ts'
 import type { KeptLists, VirtualServer } from '../../src/core/virtual-server.ts'
 import type { Change, Collection, Space, Store } from '../../src/store/store.ts'
-import { sampleApiKey, sampleResource, sampleLists, sampleSecret, sampleServer } from './samples.ts'
+import {
+  sampleApiKey,
+  sampleLists,
+  sampleResource,
+  sampleSecret,
+  sampleServer,
+  sampleSessions,
+} from './samples.ts'
 
 /** A collection of a store, and a maker of its members. */
 interface Subject<R extends Stored> {
@@ -68,6 +76,17 @@ const lists: Subject<KeptLists> = {
   kinds: ['lists'],
   sample: sampleLists,
   next: (record, snapshot) => ({ ...record, version: record.version + 1, spec: { snapshot } }),
+}
+
+const sessions: Subject<BoundSessions> = {
+  of: (store) => store.sessions,
+  kinds: ['sessions'],
+  sample: sampleSessions,
+  next: (record, id) => ({
+    ...record,
+    version: record.version + 1,
+    spec: { sessions: [[id, 0]], until: 0 },
+  }),
 }
 
 interface Backend {
@@ -372,6 +391,7 @@ export function describeStore(driver: string, backend: Backend): void {
   describeCollection(`store ${driver}, secrets`, backend, secrets)
   describeCollection(`store ${driver}, virtual servers`, backend, servers)
   describeCollection(`store ${driver}, lists of members`, backend, lists)
+  describeCollection(`store ${driver}, notes of sessions`, backend, sessions)
 }
 
 function describeCollection<R extends Stored>(

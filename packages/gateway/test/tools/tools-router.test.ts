@@ -360,16 +360,25 @@ test('a caller with too many legacy sessions loses its own oldest one', async ()
     expect(answer.status).toBe(200)
     return String(answer.headers['mcp-session-id'])
   }
-  const ping = async (who: Readonly<Record<string, string>>, session: string): Promise<number> =>
+  const ask = async (
+    who: Readonly<Record<string, string>>,
+    session: string,
+    request: string,
+  ): Promise<number> =>
     (
       await gateway.send('/mcp', {
         headers: { ...headers, ...who, 'mcp-session-id': session },
-        body: '{"jsonrpc":"2.0","id":2,"method":"ping"}',
+        body: `{"jsonrpc":"2.0","id":2,${request}}`,
       })
     ).status
+  const ping = (who: Readonly<Record<string, string>>, session: string): Promise<number> =>
+    ask(who, session, '"method":"ping"')
   const many = { 'x-dev-userid': 'many' }
   const others = await open(bob)
   const first = await open(many)
+  // A session that holds nothing would begin again unnoticed.
+  const level = '"method":"logging/setLevel","params":{"level":"error"}'
+  expect(await ask(many, first, level)).toBe(200)
   for (let opened = 1; opened < 1000; opened += 1) await open(many)
   expect(await ping(many, first)).toBe(200)
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { BoundSessions } from '../../core/bound-sessions.ts'
 import type { Holdings } from '../../core/access.ts'
 import type { ApiKey } from '../../core/api-key.ts'
 import { GatewayError } from '../../core/errors.ts'
@@ -112,6 +113,7 @@ const apiKeys: Place<number> = { collection: 'api_key', heldOf: countAll }
 const secrets: Place<number> = { collection: 'secret', heldOf: countAll }
 const servers: Place<number> = { collection: 'server', heldOf: countAll }
 const lists: Place<number> = { collection: 'lists', heldOf: countAll }
+const sessions: Place<number> = { collection: 'sessions', heldOf: countAll }
 
 /** Database operations that all collections share. Errors are GatewayErrors. */
 interface Database {
@@ -317,6 +319,7 @@ class PostgresStore extends PostgresCollection<Resource, Holdings> implements St
   readonly secrets: PostgresCollection<Secret, number>
   readonly servers: PostgresCollection<VirtualServer, number>
   readonly lists: PostgresCollection<KeptLists, number>
+  readonly sessions: PostgresCollection<BoundSessions, number>
   readonly #connections: Connections
   #feed: ChangeFeed | undefined
 
@@ -334,12 +337,14 @@ class PostgresStore extends PostgresCollection<Resource, Holdings> implements St
     this.secrets = new PostgresCollection(database, secrets)
     this.servers = new PostgresCollection(database, servers)
     this.lists = new PostgresCollection(database, lists)
+    this.sessions = new PostgresCollection(database, sessions)
     this.#connections = connections
   }
 
   static async open(options: Omit<ChangeFeedOptions, 'tell'>): Promise<PostgresStore> {
     const store = new PostgresStore(options)
-    const collections = [store, store.apiKeys, store.secrets, store.servers, store.lists]
+    const { apiKeys, lists, secrets, servers, sessions } = store
+    const collections = [store, apiKeys, secrets, servers, lists, sessions]
     const tell = (change: StoredChange): void =>
       collections.find(({ collection }) => collection === change.collection)?.tell(change)
     store.#feed = await ChangeFeed.open({ ...options, tell })

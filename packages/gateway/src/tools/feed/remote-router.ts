@@ -50,14 +50,7 @@ export class RemoteRouter {
     const sealed = sessionIdOf(exchange.request)
     if (sealed === undefined) return this.#tryOne(exchange, this.#order())
     const { replica: owner } = this.#options.sealer.open(sealed, routerUid, exchange.principal)
-    // Another tool gateway goes on with the session of one that is gone.
-    this.#send(owner, exchange, (unsent) => {
-      if (!unsent) return exchange.fail(ownerFailed(unsent))
-      this.#tryOne(
-        exchange,
-        this.#order().filter((name) => name !== owner),
-      )
-    })
+    this.#send(owner, exchange, (unsent) => exchange.fail(ownerFailed(unsent)))
   }
 
   /** Tries the tool gateways in order. A sent request may have run, so it goes to no other. */
