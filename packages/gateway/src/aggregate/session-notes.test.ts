@@ -57,7 +57,7 @@ describe('notes of legacy sessions', () => {
     expect(record?.spec.sessions).toHaveLength(100)
   })
 
-  test('of many sessions the older ones count as bound, and the record stays small', async () => {
+  test('the older of many sessions count as bound, and the record stays small', async () => {
     const { one, records } = gateways()
     for (let n = 0; n <= mostNoted; n += 1) await one.bind(ana, { id: `s${n}`, issuedAt: 2000 + n })
     expect(await one.isBound(ana, { id: 'other', issuedAt: 2000 })).toBe(true)
