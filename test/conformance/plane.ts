@@ -77,6 +77,7 @@ const plane = createDataPlane({
     connectionsPerServer: config.limits.connectionsPerServer,
     shares,
     self: hop.self,
+    keys,
   }),
   entrance: new Entrance({
     authenticate: authenticateDevelopment,

@@ -62,8 +62,9 @@ async function post(
   body: object,
   headers: Readonly<Record<string, string>> = {},
   origin = plane.origin,
+  path = '/mcp',
 ): Promise<Answer> {
-  const response = await fetch(`${origin}/mcp`, {
+  const response = await fetch(`${origin}${path}`, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
@@ -81,7 +82,12 @@ async function post(
 }
 
 /** A request of 2026-07-28. */
-function modern(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<Answer> {
+function modern(
+  method: string,
+  params: Readonly<Record<string, unknown>> = {},
+  headers: Readonly<Record<string, string>> = {},
+  place: { readonly origin?: string; readonly path?: string } = {},
+): Promise<Answer> {
   const _meta = {
     'io.modelcontextprotocol/protocolVersion': '2026-07-28',
     'io.modelcontextprotocol/clientCapabilities': {},
@@ -93,7 +99,10 @@ function modern(method: string, params: Readonly<Record<string, unknown>> = {}):
       'mcp-protocol-version': '2026-07-28',
       'mcp-method': method,
       ...(typeof name === 'string' ? { 'mcp-name': name } : {}),
+      ...headers,
     },
+    place.origin,
+    place.path,
   )
 }
 
@@ -173,6 +182,44 @@ describe('tool gateways', () => {
     expect(payload.sub).toBe('dev')
   })
 
+  test('a tool in a virtual server is called by tool gateways, for its caller', async () => {
+    await register('member', { requiredRoles: ['reader'] })
+    const members = [{ tool: 'member', alias: 'm' }]
+    const server = { members, requiredRoles: ['reader'] }
+    const { status } = await plane.api('PUT', '/servers/work', server)
+    expect(status).toBe(201)
+    const [gateway] = plane.gateways
+    const caller = { 'x-dev-userid': 'bob', 'x-dev-roles': 'reader' }
+    const called = (): Promise<Answer> =>
+      modern('tools/call', { name: 'm_member', arguments: {} }, caller, {
+        origin: gateway?.origin ?? '',
+        path: '/servers/work/mcp',
+      })
+    await vi.waitFor(async () =>
+      expect((await called()).message.result?.['structuredContent']).toMatchObject({
+        caller: 'bob',
+      }),
+    )
+  })
+
+  test('adapters that join /mcp are there although tool gateways serve the tools', async () => {
+    const adapter = { name: 'joins', imageName: 'mcp-example', imageVersion: '1', aggregate: true }
+    expect((await plane.api('POST', '/adapters', adapter)).status).toBe(201)
+    const origin = plane.gateways[0]?.origin ?? ''
+    const names = async (): Promise<string[]> => {
+      const { message } = await modern('tools/list', {}, {}, { origin })
+      const tools = message.result?.['tools'] as { name: string }[] | undefined
+      return (tools ?? []).map(({ name }) => name)
+    }
+    await vi.waitFor(
+      async () => expect(await names()).toEqual(expect.arrayContaining(['greet', 'joins_add'])),
+      { timeout: 30_000 },
+    )
+    const called = await modern('tools/call', { name: 'greet', arguments: {} }, {}, { origin })
+    expect(called.message.result?.['structuredContent']).toMatchObject({ caller: 'dev' })
+    expect((await plane.api('DELETE', '/adapters/joins')).status).toBe(204)
+  })
+
   test('tool gateways have the present value of a credential by reference', async () => {
     const key = async (): Promise<unknown> =>
       (
@@ -241,13 +288,26 @@ describe('tool gateways, each time others,', () => {
   })
 
   test('no tool gateway at all is a clear error, until they are back', async () => {
+    const members = [{ tool: 'greet', alias: 'g' }]
+    expect((await plane.api('PUT', '/servers/work', { members })).status).toBe(201)
+    const place = { origin: plane.gateways[0]?.origin ?? '', path: '/servers/work/mcp' }
+    const member = async (): Promise<unknown> =>
+      (await modern('tools/call', { name: 'g_greet', arguments: {} }, {}, place)).message.result
+    await expect.poll(member).toMatchObject({ structuredContent: { caller: 'dev' } })
+
     for (const each of plane.toolGateways) await each.end('SIGKILL')
     expect(await modern('tools/list')).toMatchObject({
       status: 503,
       message: { error: { data: { code: 'no_ready_replica' } } },
     })
+    // A gateway with the runtime calls no tool itself.
+    expect(await member()).toMatchObject({
+      isError: true,
+      _meta: { 'mcp-gateway/error': { code: 'no_ready_replica' } },
+    })
     await plane.toolGateways[1]?.startAgain()
     await expect.poll(names).toEqual(['greet'])
+    await expect.poll(member).toMatchObject({ structuredContent: { caller: 'dev' } })
   })
 
   test('tool gateways work while their gateway is away, and then hear the changes', async () => {

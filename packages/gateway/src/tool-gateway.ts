@@ -94,7 +94,7 @@ async function openFollowedTools(
   }))
 
   const networks = config.tools.endpointNetworks ?? config.endpointNetworks ?? []
-  const common = { ...composition, directory: tools.directory, outgoing, shares, sealer }
+  const common = { ...composition, directory: tools.directory, outgoing, shares, sealer, keys }
   const registered = parts.use(
     await openTools({ ...common, store: tools, endpointPolicy: createAddressPolicy(networks) }),
   )
@@ -121,7 +121,6 @@ async function openFollowedTools(
       routes: noRoutes,
       servers,
       tools: registered.tools,
-      keys,
       entrance,
       hop,
     }),

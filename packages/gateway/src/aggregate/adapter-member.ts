@@ -1,11 +1,10 @@
 import { errorAnswer, errorCode, type Exchange, type ModernRequest } from '@mcp-gateway/protocol'
-import type { Subject } from '../audit/decision.ts'
 import { toGatewayError } from '../core/errors.ts'
-import { authorize, mayUse, type Permit } from '../core/permission.ts'
+import { authorize, isOpenTo, type Permit } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { Adapter } from '../core/resource.ts'
-import type { ToolRules } from '../core/fields/tool-rules.ts'
 import type { ServerRequests } from '../servers/server-requests.ts'
+import type { ToolGuard } from '../servers/tool-guard.ts'
 import type { CatalogueMember } from './catalogue.ts'
 import { allListKinds } from './list-kinds.ts'
 import type { MemberLists, MemberSnapshot } from './member-lists.ts'
@@ -20,8 +19,8 @@ export interface AdapterMemberOptions {
   /** The adapter as of now; undefined if it has been removed. */
   readonly adapter: () => Adapter | undefined
   readonly servers: Pick<ServerRequests, 'request' | 'gone' | 'stateOwner'>
-  /** The compiled tool rules of an adapter; undefined if it has none. */
-  readonly rulesOf: (adapter: Adapter) => ToolRules | undefined
+  /** Applies the tool rules of adapters. */
+  readonly guard: Pick<ToolGuard, 'rulesOf' | 'watchCalls'>
   /** Undefined if there is no adapter of the name. */
   readonly lists: MemberLists | undefined
   /** True for a web address that two members list. */
@@ -91,9 +90,9 @@ export class AdapterMember implements Member, CatalogueMember {
 
   viewKey(principal: Principal): string | undefined {
     const adapter = this.#options.adapter()
-    if (adapter === undefined || !mayUse(principal, adapter)) return undefined
+    if (adapter === undefined || !isOpenTo(principal, adapter)) return undefined
     if (this.#options.membership.spec.lists === 'perCaller') return partyOf(principal)
-    const byRole = this.#options.rulesOf(adapter)?.byRole === true
+    const byRole = this.#options.guard.rulesOf(adapter)?.byRole === true
     return byRole
       ? JSON.stringify(principal.roles.map((role) => role.toLowerCase()).toSorted())
       : ''
@@ -102,7 +101,7 @@ export class AdapterMember implements Member, CatalogueMember {
   permits(principal: Principal, { hints, kind, original }: ShownItem): boolean {
     const adapter = this.#options.adapter()
     if (adapter === undefined) return false
-    const rules = kind === 'tools' ? this.#options.rulesOf(adapter) : undefined
+    const rules = kind === 'tools' ? this.#options.guard.rulesOf(adapter) : undefined
     try {
       return rules === undefined || rules.allows(principal, original, hints) === true
     } catch {
@@ -111,14 +110,32 @@ export class AdapterMember implements Member, CatalogueMember {
     }
   }
 
-  subjectOf(): Subject {
+  get completes(): boolean {
+    return this.#options.lists?.snapshot?.completes !== false
+  }
+
+  get leadsElsewhere(): boolean {
+    return this.#options.adapter()?.spec.endpoint !== undefined
+  }
+
+  get incarnation(): string {
+    const { uid, generation } = this.#options.adapter() ?? {}
+    return JSON.stringify([uid, generation])
+  }
+
+  uses(principal: Principal): boolean {
+    const adapter = this.#options.adapter()
+    return adapter !== undefined && isOpenTo(principal, adapter)
+  }
+
+  subjectOf(): ReturnType<Member['subjectOf']> {
     return this.#options.adapter() ?? { kind: 'adapter', name: this.name }
   }
 
   reads(principal: Principal, uri: string): boolean {
-    const adapter = this.#options.adapter()
-    if (adapter === undefined || !mayUse(principal, adapter)) return false
-    return this.#shows({ kind: 'resources', original: uri, hints: undefined })
+    return (
+      this.uses(principal) && this.#shows({ kind: 'resources', original: uri, hints: undefined })
+    )
   }
 
   maxResultBytes(original: string): number | undefined {
@@ -131,6 +148,11 @@ export class AdapterMember implements Member, CatalogueMember {
     return adapter && this.#options.servers.stateOwner(adapter, principal, state)
   }
 
+  watchDenials(principal: Principal, tool: string, denied: () => void): (() => void) | undefined {
+    const adapter = this.#options.adapter()
+    return adapter && this.#options.guard.watchCalls(adapter, principal, [tool], denied)
+  }
+
   request(caller: AggregateCaller, request: ModernRequest, exchange: Exchange): void {
     let permit: Permit<'use', Adapter>
     try {
@@ -139,7 +161,7 @@ export class AdapterMember implements Member, CatalogueMember {
       const { status, message } = toGatewayError(error)
       return exchange.answer(status, errorAnswer(request.id, errorCode.internal, message))
     }
-    this.#options.servers.request(permit, caller.session, request, exchange)
+    this.#options.servers.request(permit, caller.session, request, exchange, headersOf(caller))
   }
 
   gone(exchange: Exchange): void {
@@ -149,4 +171,11 @@ export class AdapterMember implements Member, CatalogueMember {
   doubt(): void {
     this.#options.lists?.doubt()
   }
+}
+
+/** The headers of the client's request that go on, as they do at the adapter's own address. */
+function headersOf({ idempotencyKey, requestId, trace }: AggregateCaller): readonly string[] {
+  const headers = ['x-request-id', requestId, ...Object.entries(trace).flat()]
+  if (idempotencyKey !== undefined) headers.push('idempotency-key', idempotencyKey)
+  return headers
 }

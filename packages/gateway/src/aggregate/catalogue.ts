@@ -66,9 +66,16 @@ export class Catalogue {
     return view
   }
 
-  /** The item of a shown key, whoever may see it, and its member. */
-  find(kind: ListKind, shown: string): Offer | undefined {
-    return this.#offers[kind].find(({ item }) => item.shown === shown)
+  /**
+   * The item of a shown key, or else of a key that a member itself uses, whoever may see it, and
+   * its member.
+   */
+  find(kind: ListKind, key: string): Offer | undefined {
+    const offers = this.#offers[kind]
+    return (
+      offers.find(({ item }) => item.shown === key) ??
+      offers.find(({ item }) => item.original === key)
+    )
   }
 
   #permitted(

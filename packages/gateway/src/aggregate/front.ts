@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   type Link,
@@ -17,10 +17,8 @@ import {
   type Classified,
   type ModernEndpoint,
   type Exchange as Answering,
-  type ModernRequest,
 } from '@mcp-gateway/protocol'
-import type { Subject } from '../audit/decision.ts'
-import { GatewayError, unknownSession } from '../core/errors.ts'
+import { GatewayError, toGatewayError, unknownSession } from '../core/errors.ts'
 import type { PeerDirectory } from '../core/directories/peers.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
@@ -33,16 +31,7 @@ import type { AggregateCaller } from './member.ts'
 import { readRevivableId, revivableId } from './revivable-id.ts'
 import { parseServerPath, type ServerPlace } from './server-path.ts'
 import type { SessionNotes } from './session-notes.ts'
-
-/** A virtual server at one of its addresses. */
-export interface Served {
-  /** Stands for an adapter's incarnation in sealed session ids. */
-  readonly uid: string
-  readonly server: ModernServer<AggregateCaller>
-  readonly subject: Subject | undefined
-  /** The gateway process that holds the call of a retry; undefined if none does. */
-  readonly stateOwner: (request: ModernRequest, principal: Principal) => string | undefined
-}
+import { callerOf, rightsOf, sessionUidOf, type Served, type Visit } from './visit.ts'
 
 export interface FrontOptions {
   /**
@@ -52,6 +41,8 @@ export interface FrontOptions {
    */
   readonly find: (place: ServerPlace, principal: Principal) => Served
   readonly entrance: Entrance
+  /** True if this gateway itself has sent a request, to an endpoint. */
+  readonly cameFromHere: (request: IncomingMessage) => boolean
   /** Hands a request to the gateway process that holds its session. */
   readonly hop: Hop
   /** The processes that can go on with a session of this one. */
@@ -71,8 +62,7 @@ const limits = {
   sessionIdleMs: 3600_000,
   sessionMaxMs: 7 * 24 * 3600_000,
 }
-const nothing: Readonly<Record<string, string>> = {}
-/** Stand-in for the owner of a session that has ended; it has no rights. */
+/** Stand-in for a caller who has no rights, or whose session has ended. */
 const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
 
 /** The addresses of virtual servers over HTTP, for clients of both eras. */
@@ -83,7 +73,7 @@ export class AggregateFront implements AsyncDisposable {
   /** Sessions with which no other process may go on. Resolves when that is noted. */
   readonly #bound = new WeakMap<LegacySession, Promise<void>>()
   /** The last request of each legacy session, for its caller. */
-  readonly #callers = new WeakMap<LegacySession, Exchange>()
+  readonly #latest = new WeakMap<LegacySession, Visit>()
 
   constructor(options: FrontOptions) {
     this.#options = options
@@ -102,29 +92,61 @@ export class AggregateFront implements AsyncDisposable {
     entrance.admit(request, response, place.logged, (exchange) => {
       const served = find(place, exchange.principal)
       if (served.subject !== undefined) exchange.note({ subject: served.subject })
-      exchange.permittedBy((principal) => {
-        if (find(place, principal).uid !== served.uid) throw new GatewayError('not_found')
-      })
+      const cameFromHere = this.#options.cameFromHere(request)
+      const visit: Visit = {
+        served,
+        exchange,
+        cameFromHere,
+        sessionUid: sessionUidOf(served.uid, place.searches),
+        principal: exchange.principal,
+        session: undefined,
+      }
+      exchange.permittedBy((now) => this.#recheck(visit, place, now))
       exchange.checkMethod()
-      exchange.readBody((body) =>
-        exchange.answer(() => this.#pass(served, exchange, body ?? Buffer.alloc(0))),
-      )
+      // A virtual server with itself among its members would grow by each reading of its lists.
+      if (cameFromHere && served.leadsElsewhere()) throw new GatewayError('loop_detected')
+      exchange.readBody((body) => exchange.answer(() => this.#pass(visit, body ?? Buffer.alloc(0))))
     })
     return true
   }
 
-  #pass(served: Served, exchange: Exchange, body: Buffer): void {
+  /** @throws GatewayError if the caller of an open request may not use the virtual server now */
+  #recheck(visit: Visit, place: ServerPlace, now: Principal): void {
+    try {
+      if (this.#options.find(place, now).uid !== visit.served.uid)
+        throw new GatewayError('not_found')
+    } catch (error) {
+      // A session outlives its requests, and must not go on for a caller without rights.
+      if (toGatewayError(error).code !== 'no_ready_replica') this.#becomes(visit, nobody)
+      throw error
+    }
+    this.#becomes(visit, now)
+  }
+
+  /** The caller of an open request is known anew: streams and calls must not outlive roles. */
+  #becomes(visit: Visit, principal: Principal): void {
+    const latest = visit.session && this.#latest.get(visit.session)
+    for (const each of [visit, latest])
+      if (each !== undefined && each.principal !== principal) {
+        const changed = rightsOf(each.principal) !== rightsOf(principal)
+        each.principal = principal
+        if (changed) visit.served.changed()
+      }
+  }
+
+  #pass(visit: Visit, body: Buffer): void {
+    const { exchange, sessionUid } = visit
     const { request, principal } = exchange
     if (request.method === 'POST' && mayBeModern(body, request.headers)) {
       const classified = classifyRequest(body.toString(), request.headers)
-      if (classified.era === 'modern') return this.#modernCall(served, exchange, classified)
+      if (classified.era === 'modern') return this.#modernCall(visit, classified)
     }
 
     const sealed = sessionIdOf(request)
-    if (sealed === undefined) return this.#open(served, exchange, body)
+    if (sealed === undefined) return this.#open(visit, body)
     const { hop, notes, peers, sealer } = this.#options
-    const named = sealer.open(sealed, served.uid, principal)
-    const proceed = (): void => this.#proceed(served, exchange, named, body)
+    const named = sealer.open(sealed, sessionUid, principal)
+    const proceed = (): void => this.#proceed(visit, named, body)
     if (exchange.isHandedOver || named.replica === hop.self) return proceed()
 
     // A process that is gone has left its sessions to one of the others.
@@ -143,18 +165,19 @@ export class AggregateFront implements AsyncDisposable {
   }
 
   /** Goes on with a legacy session, which may have begun in another process. */
-  #proceed(served: Served, exchange: Exchange, named: SealedSession, body: Buffer): void {
+  #proceed(visit: Visit, named: SealedSession, body: Buffer): void {
+    const { exchange } = visit
     const { id } = readRevivableId(named.upstreamId)
     const known = this.#sessions.get(id)
-    if (known !== undefined) return this.#goOn(known, exchange, named, body)
+    if (known !== undefined) return this.#goOn(known, visit, named.issuedAt, body)
 
     this.#isBound(exchange, named).then(
       (isBound) =>
         exchange.guard(() => {
           if (isBound) throw unknownSession()
           // Another request may have come first.
-          const session = this.#sessions.get(id) ?? this.#revive(served, exchange, named)
-          if (session !== undefined) this.#goOn(session, exchange, named, body)
+          const session = this.#sessions.get(id) ?? this.#revive(visit, named)
+          if (session !== undefined) this.#goOn(session, visit, named.issuedAt, body)
         }),
       // The client begins anew where nobody knows what it would lose.
       (error: unknown) => exchange.fail(unknownSession({ cause: error })),
@@ -171,16 +194,17 @@ export class AggregateFront implements AsyncDisposable {
     return notes.isBound(exchange.principal, { id, issuedAt: named.issuedAt })
   }
 
-  #goOn(session: LegacySession, exchange: Exchange, named: SealedSession, body: Buffer): void {
+  #goOn(session: LegacySession, visit: Visit, issuedAt: number, body: Buffer): void {
+    const { exchange } = visit
     const { request, response } = exchange
     const goOn = (): void => {
       if (this.#sessions.get(session.id) !== session) throw unknownSession()
-      this.#callers.set(session, exchange)
+      this.#visited(session, visit)
       this.#sessions.take(session, request, response, body)
     }
     const { notes } = this.#options
     if (notes === undefined || !bindsSession(request, body)) return goOn()
-    this.#bind(notes, session, exchange.principal, named.issuedAt)
+    this.#bind(notes, session, exchange.principal, issuedAt)
       .then(() => exchange.guard(goOn))
       .catch((error: unknown) => exchange.fail(error))
   }
@@ -207,15 +231,11 @@ export class AggregateFront implements AsyncDisposable {
    * Begins a session again with what its client said at the beginning. Undefined if there was no
    * place, and the client has been told so.
    */
-  #revive(
-    served: Served,
-    exchange: Exchange,
-    { upstreamId }: SealedSession,
-  ): LegacySession | undefined {
+  #revive(visit: Visit, { upstreamId }: SealedSession): LegacySession | undefined {
     const { id, greeting = '' } = readRevivableId(upstreamId)
-    const { link, session } = this.#begin(served, exchange, id, Buffer.from(greeting))
+    const { link, session } = this.#begin(visit, id, Buffer.from(greeting))
     if (session === undefined) return undefined
-    this.#callers.set(session, exchange)
+    this.#visited(session, visit)
     link?.send(Buffer.from(greeting))
     link?.send(Buffer.from('{"jsonrpc":"2.0","method":"notifications/initialized"}'))
     // Lists may have changed while nobody heard of it.
@@ -228,9 +248,17 @@ export class AggregateFront implements AsyncDisposable {
     return session
   }
 
+  /** A request of a session has come. The session may know the caller by older roles. */
+  #visited(session: LegacySession, visit: Visit): void {
+    const before = this.#latest.get(session)?.principal
+    visit.session = session
+    this.#latest.set(session, visit)
+    if (before !== undefined && rightsOf(before) !== rightsOf(visit.principal))
+      visit.served.changed()
+  }
+
   #begin(
-    served: Served,
-    { principal, response }: Exchange,
+    { exchange: { principal, response }, served }: Visit,
     id: string,
     initialize: Buffer,
   ): { readonly link: Link | undefined; readonly session: LegacySession | undefined } {
@@ -246,20 +274,15 @@ export class AggregateFront implements AsyncDisposable {
   }
 
   /** Serves a modern request, or hands it to the process that holds the call of its retry. */
-  #modernCall(
-    served: Served,
-    exchange: Exchange,
-    classified: Classified & { readonly era: 'modern' },
-  ): void {
+  #modernCall(visit: Visit, classified: Classified & { readonly era: 'modern' }): void {
+    const { exchange, served } = visit
     const { request, response, principal } = exchange
     const { hop } = this.#options
-    const serve = (): void =>
-      this.#modern.handle(
-        classified,
-        { server: served.server, caller: callerOf(exchange) },
-        request,
-        response,
-      )
+    const called: Called = {
+      server: served.server,
+      caller: callerOf(visit, () => visit.principal, ''),
+    }
+    const serve = (): void => this.#modern.handle(classified, called, request, response)
     const owner =
       'request' in classified && classified.request !== undefined
         ? served.stateOwner(classified.request, principal)
@@ -272,17 +295,17 @@ export class AggregateFront implements AsyncDisposable {
   }
 
   /** Opens a session for a legacy client. */
-  #open(served: Served, exchange: Exchange, body: Buffer): void {
-    const { principal, request, response } = exchange
+  #open(visit: Visit, body: Buffer): void {
+    const { principal, request, response } = visit.exchange
     if (request.method !== 'POST' || outline(body).method !== 'initialize')
       throw withoutSession(request.method)
 
     const id = randomBytes(16).toString('base64url')
-    const { session } = this.#begin(served, exchange, id, body)
+    const { session } = this.#begin(visit, id, body)
     if (session === undefined) return
-    this.#callers.set(session, exchange)
+    this.#visited(session, visit)
     const { hop, now, sealer } = this.#options
-    const { uid } = served
+    const { sessionUid: uid } = visit
     const upstreamId = revivableId(id, body.toString())
     const contents = { upstreamId, replica: hop.self, uid, issuedAt: now() }
     session.post(body, response, { 'mcp-session-id': sealer.seal(contents, principal) })
@@ -290,22 +313,13 @@ export class AggregateFront implements AsyncDisposable {
 
   /** The virtual server as the modern server behind a legacy session. */
   #endpoint({ server }: Served, sessionOf: () => LegacySession): ModernEndpoint {
-    const exchangeOf = (): Exchange | undefined => this.#callers.get(sessionOf())
-    const principal = (): Principal => exchangeOf()?.principal ?? nobody
+    const principal = (): Principal => this.#latest.get(sessionOf())?.principal ?? nobody
     return {
       request: (request, client) => {
         // The session takes the messages of a body at once, so this is the request that brought
         // them.
-        const exchange = exchangeOf()
-        const caller: AggregateCaller = {
-          principal,
-          session: sessionOf().id,
-          requestId: exchange?.requestId ?? randomUUID(),
-          trace: nothing,
-          idempotencyKey: randomUUID(),
-          seen: exchange === undefined ? () => undefined : seenBy(exchange),
-        }
-        server.request(caller, request, client)
+        const visit = this.#latest.get(sessionOf())
+        server.request(callerOf(visit, principal, sessionOf().id), request, client)
       },
       gone: (client) => server.gone(client),
     }
@@ -356,36 +370,4 @@ function withoutSession(method: string | undefined): GatewayError {
     : new GatewayError('invalid_request', {
         detail: 'The request names no session. Begin with initialize, or speak MCP 2026-07-28.',
       })
-}
-
-function callerOf(exchange: Exchange): AggregateCaller {
-  const { principal, requestId, request } = exchange
-  const { headers } = request
-  const { 'idempotency-key': key } = headers
-  return {
-    principal: () => principal,
-    session: '',
-    requestId,
-    seen: seenBy(exchange),
-    trace: traceHeaders(headers),
-    // A structured string (draft-ietf-httpapi-idempotency-key-header).
-    idempotencyKey:
-      (typeof key === 'string'
-        ? /^"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?$/.exec(key)?.[1]
-        : undefined) ?? randomUUID(),
-  }
-}
-
-/** Notes for the audit log which item a call reaches, and which refusal its answer hides. */
-function seenBy(exchange: Exchange): AggregateCaller['seen'] {
-  return (subject, allowed) => exchange.note(allowed ? { subject } : { denied: subject })
-}
-
-function traceHeaders(headers: IncomingMessage['headers']): Record<string, string> {
-  const found: Record<string, string> = {}
-  for (const name of ['traceparent', 'tracestate', 'baggage']) {
-    const value = headers[name]
-    if (typeof value === 'string') found[name] = value
-  }
-  return found
 }

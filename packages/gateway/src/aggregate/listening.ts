@@ -47,7 +47,7 @@ const settleMs = 250
 /** Members may take so long to accept subscriptions before the client hears what is accepted. */
 const acceptMs = 2000
 /** Most resources that one stream may name. */
-const mostUris = 1000
+export const mostUris = 1000
 
 interface Stream {
   readonly caller: AggregateCaller
@@ -56,12 +56,22 @@ interface Stream {
   readonly party: string
   /** For each list that the client asked about, what it saw last. */
   readonly seen: Map<ListFilter, string>
-  subscriptions: readonly Subscription[]
   /**
    * The resources that changed before the client was told what the stream covers, which it must
    * hear first. Undefined afterwards.
    */
   early: Set<string> | undefined
+  readonly meta: RawObject
+  /** The addresses that led to a member when the stream was opened. */
+  readonly uris: readonly string[]
+  /** By member, as of its incarnation, and addresses. */
+  readonly subscriptions: Map<string, Subscription>
+}
+
+/** The addresses at one member, with those that the client sees. */
+interface Wanted {
+  readonly member: Member
+  readonly uris: Map<string, string>
 }
 
 /**
@@ -80,7 +90,7 @@ export class Listening {
 
   open(caller: AggregateCaller, { id, params, meta }: ModernRequest, exchange: Exchange): void {
     const filter = readObject(params.get('notifications')) ?? new Map<string, string>()
-    const uris = urisOf(filter)
+    const uris = urisOf(params)
     if (uris.length > mostUris) {
       const reason = `A stream names at most ${mostUris} resources. Open several streams.`
       return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, reason))
@@ -98,13 +108,12 @@ export class Listening {
       exchange,
       party,
       seen: new Map(),
-      subscriptions: [],
+      meta,
+      uris: uris.filter((uri) => this.#options.place(caller, uri) !== undefined),
+      subscriptions: new Map(),
       early: new Set(),
     }
-    stream.subscriptions = this.#subscriptions(caller, meta, uris, (shown) => {
-      if (stream.early === undefined) tellUpdated(stream, shown)
-      else stream.early.add(shown)
-    })
+    this.#subscribe(stream, false)
     for (const name of Object.keys(listFilters) as ListFilter[])
       if (filter.get(name) === 'true') stream.seen.set(name, this.#hash(stream, name))
     this.#streams.set(exchange, stream)
@@ -117,7 +126,7 @@ export class Listening {
     if (stream === undefined) return false
     this.#streams.delete(exchange)
     this.#options.places.free(stream.party)
-    for (const subscription of stream.subscriptions) subscription.close()
+    for (const subscription of stream.subscriptions.values()) subscription.close()
     return true
   }
 
@@ -125,7 +134,10 @@ export class Listening {
   changed(): void {
     this.#settling ??= setTimeout(() => {
       this.#settling = undefined
-      for (const stream of this.#streams.values()) this.#tellChanges(stream)
+      for (const stream of this.#streams.values()) {
+        this.#subscribe(stream, true)
+        this.#tellChanges(stream)
+      }
     }, settleMs).unref()
   }
 
@@ -142,28 +154,48 @@ export class Listening {
     }
   }
 
-  /** One subscription for each member that has some of the resources. */
-  #subscriptions(
-    caller: AggregateCaller,
-    meta: RawObject,
-    uris: readonly string[],
-    updated: (shown: string) => void,
-  ): readonly Subscription[] {
-    const byMember = new Map<Member, Map<string, string>>()
+  /**
+   * Keeps one subscription for each member that has some of the resources. Those of members that
+   * the caller may not use any more, or that have been replaced, end; others begin.
+   */
+  #subscribe(stream: Stream, missed: boolean): void {
+    const { caller, meta, subscriptions } = stream
+    const wanted = this.#wantedBy(stream)
+    for (const [key, subscription] of subscriptions) {
+      if (wanted.has(key)) continue
+      subscription.close()
+      subscriptions.delete(key)
+    }
+
+    const updated = (shown: string): void => {
+      if (stream.early === undefined) tellUpdated(stream, shown)
+      else stream.early.add(shown)
+    }
+    for (const [key, { member, uris }] of wanted)
+      if (!subscriptions.has(key)) {
+        const options = { caller, member, meta, wanted: uris, missed, updated }
+        subscriptions.set(key, new Subscription(options))
+      }
+  }
+
+  #wantedBy({ caller, uris }: Stream): ReadonlyMap<string, Wanted> {
+    const byAlias = new Map<string, Wanted>()
     for (const shown of uris) {
       const place = this.#options.place(caller, shown)
       if (place === undefined) continue
-      const wanted = byMember.get(place.member) ?? new Map<string, string>()
-      byMember.set(place.member, wanted.set(place.uri, shown))
+      const { member, uri } = place
+      const wanted = byAlias.get(member.alias) ?? { member, uris: new Map<string, string>() }
+      byAlias.set(member.alias, wanted)
+      wanted.uris.set(uri, shown)
     }
-    return [...byMember].map(
-      ([member, wanted]) => new Subscription({ caller, member, meta, wanted, updated }),
-    )
+    const keyOf = ({ member, uris: each }: Wanted): string =>
+      JSON.stringify([member.alias, member.name, member.incarnation, ...each])
+    return new Map([...byAlias.values()].map((wanted) => [keyOf(wanted), wanted]))
   }
 
   /** Tells the client what the stream covers, once the members have said so or time is up. */
   async #acknowledge(stream: Stream): Promise<void> {
-    const accepted = stream.subscriptions.map((each) => each.accepted(acceptMs))
+    const accepted = [...stream.subscriptions.values()].map((each) => each.accepted(acceptMs))
     const uris = (await Promise.all(accepted)).flat()
     if (this.#streams.get(stream.exchange) !== stream) return
 
@@ -193,8 +225,10 @@ export class Listening {
   }
 }
 
-function urisOf(filter: RawObject): readonly string[] {
-  const listed = readArray(filter.get('resourceSubscriptions')) ?? []
+/** The resources that the parameters of a listen stream name. */
+export function urisOf(params: RawObject): readonly string[] {
+  const filter = readObject(params.get('notifications'))
+  const listed = readArray(filter?.get('resourceSubscriptions')) ?? []
   return [...new Set(listed.flatMap((raw) => readString(raw) ?? []))]
 }
 

@@ -2,7 +2,8 @@ import type { Principal } from '../core/principal.ts'
 import type { View, ViewList } from './catalogue.ts'
 import type { Member } from './member.ts'
 import type { ShownItem } from './shown-item.ts'
-import { isWebUri, memberUri } from './uris.ts'
+import type { Glob } from '../lib/glob.ts'
+import { compileTemplate, isWebUri, memberUri, shownUri } from './uris.ts'
 
 /** An item of a list, or the reason why a client's name leads to none. */
 export type Found = { readonly item: ShownItem } | { readonly unknown: string }
@@ -37,12 +38,53 @@ export function findResource(
   const listed = 'item' in found ? members.get(found.item.alias) : undefined
   if ('item' in found && listed !== undefined) return { member: listed, uri: found.item.original }
 
-  const named = isWebUri(address) ? undefined : memberUri(address)
+  if (isWebUri(address)) {
+    const isListed = view.list('resources').named(address).length > 0
+    return isListed && 'unknown' in found ? found : findWeb(view, members, principal, address)
+  }
+  const named = memberUri(address)
   const member = named === undefined ? undefined : members.get(named.alias)
   if (named !== undefined && member?.reads(principal, named.uri) === true)
     return { member, uri: named.uri }
   return 'unknown' in found ? found : { unknown: removed }
 }
 
-/** The reason for a name whose member has gone since the client listed it. */
-export const removed = 'The server behind this name has been removed. List anew.'
+/**
+ * Finds the member of a web address that nobody lists: by the templates of members, or else the
+ * only member that has resources at all, whose results may link to it.
+ */
+function findWeb(
+  view: View,
+  members: ReadonlyMap<string, Member>,
+  principal: Principal,
+  address: string,
+): Place {
+  const templates = view.list('templates').items
+  const fitting = templates.filter((template) => fitsWeb(template, address))
+  const offering = fitting.length > 0 ? fitting : [...templates, ...view.list('resources').items]
+  const aliases = [...new Set(offering.map(({ alias }) => alias))]
+  const places = aliases.flatMap((alias) => {
+    const member = members.get(alias)
+    return member?.reads(principal, address) === true ? [{ member, uri: address }] : []
+  })
+
+  const [first, ...others] = places
+  if (first !== undefined && others.length === 0) return first
+  const short = address.slice(0, 200)
+  if (first === undefined) return { unknown: `Unknown resource: ${short}` }
+  const candidates = places.slice(0, 10).map(({ member }) => shownUri(member.alias, short, true))
+  return { unknown: `Several members may have '${short}'. Use ${candidates.join(' or ')}.` }
+}
+
+/** Few members have templates of web addresses. */
+const webTemplates = new WeakMap<ShownItem, Glob>()
+
+function fitsWeb(template: ShownItem, address: string): boolean {
+  if (!isWebUri(template.original)) return false
+  let fits = webTemplates.get(template)
+  if (fits === undefined) webTemplates.set(template, (fits = compileTemplate(template.original)))
+  return fits(address)
+}
+
+/** The reason for a name whose member has gone, or is closed to the caller, since it was listed. */
+export const removed = 'No server that you may use has this name any more. List again.'

@@ -11,6 +11,7 @@ import {
   type ModernRequest,
   type RawObject,
 } from '@mcp-gateway/protocol'
+import { removed } from './lookup.ts'
 import type { Member } from './member.ts'
 import { showResult, type Clashes } from './member-messages.ts'
 import { memberCapabilities, passQuestions } from './questions.ts'
@@ -21,10 +22,14 @@ export interface CallContext {
   /** `serverInfo` of the aggregate, as raw JSON. */
   readonly serverInfo: string
   readonly clashes: Clashes
+  /** Trace headers of the client's request, for members that hear no headers. */
+  readonly trace: Readonly<Record<string, string>>
   /** Seals the state with which a client answers a question of the member. */
   readonly sealState: (state: string | undefined) => string
   /** Shortens a result that is too long for the client. */
   readonly shorten: (result: RawObject) => RawObject
+  /** Receives the code of the reason why the member did not serve. */
+  readonly failed: (code: string) => void
   /** The call is over. */
   readonly over: () => void
 }
@@ -52,6 +57,8 @@ export class MemberCall implements Exchange {
   requestFor(id: string, params: RawObject): ModernRequest {
     const { method } = this.#request
     const meta = new Map(this.#request.meta)
+    for (const [name, value] of Object.entries(this.#context.trace))
+      if (!meta.has(name)) meta.set(name, JSON.stringify(value))
     const capabilities = memberCapabilities(
       meta.get(metaKey.clientCapabilities),
       this.#context.member.questions,
@@ -83,6 +90,15 @@ export class MemberCall implements Exchange {
     const result = readObject(message?.get('result'))
     if (result !== undefined) return this.#answerResult(result)
     this.#answerError(status, readObject(message?.get('error')) ?? new Map<string, string>())
+  }
+
+  /** Ends the call for a caller who may no longer use the member. */
+  revoke(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#context.over()
+    const text = errorAnswer(this.#request.id, errorCode.invalidParams, removed)
+    this.#client.answer(200, text)
   }
 
   get #clientToken(): string | undefined {
@@ -118,7 +134,11 @@ export class MemberCall implements Exchange {
 
   #answerResult(result: RawObject): void {
     const { member, clashes } = this.#context
-    if (readString(result.get('resultType')) === 'input_required') return this.#ask(result)
+    const type = readString(result.get('resultType')) ?? 'complete'
+    if (type === 'input_required') return this.#ask(result)
+    if (type !== 'complete')
+      return this.#fail(200, `It answers with '${type.slice(0, 100)}', which was not asked for.`)
+
     const shown = showResult(this.#request.method, result, member.alias, clashes)
     this.#complete(new Map(this.#context.shorten(shown)))
   }
@@ -143,11 +163,15 @@ export class MemberCall implements Exchange {
 
   #answerError(status: number, error: RawObject): void {
     const code = Number(error.get('code'))
+    if (code === errorCode.methodNotFound && this.#request.method === 'completion/complete')
+      return this.#complete(emptyCompletion())
     const said = readString(error.get('message')) ?? 'The server gave no reason.'
     const ofHop = code <= errorCode.headerMismatch && code >= errorCode.unsupportedVersion
     // The member could not be reached, or disagrees with the gateway about this very hop.
     if (status >= 500 || ofHop) {
       this.#context.member.doubt()
+      const reason = readString(readObject(error.get('data'))?.get('code'))
+      if (reason !== undefined) this.#context.failed(reason)
       return this.#fail(status < 500 ? 200 : status, said, error.get('data'))
     }
     const known = new Map(error).set('message', JSON.stringify(said))
@@ -178,4 +202,12 @@ export class MemberCall implements Exchange {
     }
     this.#client.answer(status, errorAnswer(id, errorCode.internal, text, origin))
   }
+}
+
+/** The completion of servers that complete nothing. */
+export function emptyCompletion(): RawObject {
+  return new Map([
+    ['completion', '{"values":[],"total":0,"hasMore":false}'],
+    ['resultType', '"complete"'],
+  ])
 }

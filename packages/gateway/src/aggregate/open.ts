@@ -87,6 +87,7 @@ export async function openAggregate(options: AggregateOptions): Promise<Aggregat
         answerTimeoutMs,
         notes,
         noteFailed: (error) => log.warn({ err: error }, 'a session cannot be noted'),
+        cameFromHere: (request) => upstreams.cameFromHere(request),
         find: (place, principal) => virtualServers.find(place, principal),
       }),
     )

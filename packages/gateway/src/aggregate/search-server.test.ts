@@ -10,7 +10,7 @@ import { SearchServer } from './search-server.ts'
 import { ToolSearch } from './tool-search.ts'
 
 function searching(...members: ScriptedMember[]) {
-  const { server, state, requestOf } = aggregate(members)
+  const { acts, server, settle, state, requestOf } = aggregate(members)
   const search = new SearchServer({
     aggregate: server,
     tools: (caller) => state().catalogue.view(caller.principal()).list('tools'),
@@ -24,7 +24,7 @@ function searching(...members: ScriptedMember[]) {
   }
   const call = (name: string, given: object): Loose =>
     ask('tools/call', { name, arguments: given }).message.result
-  return { ask, call }
+  return { acts, ask, call, settle }
 }
 
 function filesAndMail(): readonly ScriptedMember[] {
@@ -95,6 +95,41 @@ describe('an aggregate in search mode', () => {
       content: [{ text: "'m_send_message' may change things. Use call_tool for it." }],
     })
     expect(members[1]?.requests).toHaveLength(1)
+  })
+
+  test('search, descriptions and calls wait for members that were never read', async () => {
+    const member = new ScriptedMember('a', [])
+    const { ask, settle } = searching(member)
+    const settled = settle()
+    const clients = [
+      ask('tools/list'),
+      ask('tools/call', { name: 'search_tools', arguments: { query: 'late' } }),
+      ask('tools/call', { name: 'describe_tools', arguments: { names: ['a_late'] } }),
+      ask('tools/call', { name: 'call_tool', arguments: { name: 'a_late' } }),
+    ]
+    expect(clients.flatMap(({ answers }) => answers)).toEqual([])
+    member.list('tools', 'late', { name: 'late', annotations: { readOnlyHint: true } })
+    settled()
+    await Promise.resolve()
+    await Promise.resolve()
+    const [, found, described] = clients
+    for (const client of [found, described]) expect(client?.answers.join()).toContain('a_late')
+    expect(member.requests).toHaveLength(1)
+  })
+
+  test('the audit log learns which tool a call reaches, and of tools of others', () => {
+    const member = new ScriptedMember('a')
+    const { acts, call } = searching(member)
+    call('call_tool', { name: 'a_run', arguments: { n: 1 } })
+    member.open = []
+    for (const name of ['a_run', 'run']) call('call_tool', { name })
+    call('call_read_tool', { name: 'a_walk' })
+    expect(acts).toMatchObject([
+      { asked: 'call_tool', tool: 'run', arguments: '{"n":1}', denied: false },
+      { asked: 'call_tool', tool: 'run', denied: true },
+      { asked: 'call_tool', tool: 'run', denied: true },
+    ])
+    expect(acts).toHaveLength(3)
   })
 
   test('a question of a tool is answered through the same call', () => {

@@ -10,7 +10,7 @@ import {
 } from '@mcp-gateway/protocol'
 import type { Asked } from './asked.ts'
 import type { ViewList } from './catalogue.ts'
-import { findItem } from './lookup.ts'
+import { findItem, type Found } from './lookup.ts'
 import type { AggregateCaller } from './member.ts'
 import { searchTools } from './names.ts'
 import type { AggregateServer } from './server.ts'
@@ -128,7 +128,11 @@ export class SearchServer {
     this.#options.aggregate.gone(exchange)
   }
 
-  #list({ caller, request, exchange }: Asked): void {
+  #list(asked: Asked): void {
+    this.#options.aggregate.whenSettled(asked.exchange, () => this.#listNow(asked))
+  }
+
+  #listNow({ caller, request, exchange }: Asked): void {
     const { pinned, serverInfo, tools } = this.#options
     const list = tools(caller)
     const shown = pinned().flatMap((name) => list.find(name)?.json ?? [])
@@ -151,6 +155,11 @@ export class SearchServer {
     if (!Number.isInteger(limit) || limit < 1 || limit > mostFound.limit)
       return this.#mistake(asked, `limit must be a whole number from 1 to ${mostFound.limit}.`)
 
+    const { aggregate } = this.#options
+    aggregate.whenSettled(asked.exchange, () => this.#searchNow(asked, query, limit))
+  }
+
+  #searchNow(asked: Asked, query: string, limit: number): void {
     const list = this.#options.tools(asked.caller)
     const found = searchOf(list).find(query, limit)
     const tools = found.map(({ tool, score }) => ({
@@ -170,14 +179,19 @@ export class SearchServer {
     if (names.length === 0 || names.length > mostDescribed)
       return this.#mistake(asked, `names must list 1 to ${mostDescribed} names of tools.`)
 
-    const list = this.#options.tools(asked.caller)
-    const tools: string[] = []
-    const unknown: string[] = []
-    for (const name of names) {
-      const found = findItem(list, 'tool', name)
-      if ('item' in found) tools.push(found.item.json)
-      else unknown.push(found.unknown)
+    const { aggregate } = this.#options
+    const look = (): Found[] => {
+      const list = this.#options.tools(asked.caller)
+      return names.map((name) => findItem(list, 'tool', name))
     }
+    const isWhole = look().every((found) => 'item' in found)
+    if (isWhole) return this.#describeNow(asked, look())
+    aggregate.whenSettled(asked.exchange, () => this.#describeNow(asked, look()))
+  }
+
+  #describeNow(asked: Asked, found: readonly Found[]): void {
+    const tools = found.flatMap((each) => ('item' in each ? [each.item.json] : []))
+    const unknown = found.flatMap((each) => ('unknown' in each ? [each.unknown] : []))
     const members: [string, string][] = [['tools', `[${tools.join(',')}]`]]
     if (unknown.length > 0) members.push(['errors', JSON.stringify(unknown)])
     this.#answer(asked, writeObject(members))
@@ -185,20 +199,22 @@ export class SearchServer {
 
   /** Sends the call on as if the client had named the tool itself. */
   #call(asked: Asked, given: RawObject, readsOnly: boolean): void {
-    const { caller, request, exchange } = asked
+    const { aggregate, tools } = this.#options
     const name = readString(given.get('name'))
     if (name === undefined) return this.#mistake(asked, 'name must be the name of a tool.')
-    const found = findItem(this.#options.tools(caller), 'tool', name)
-    if ('unknown' in found) return this.#mistake(asked, `${found.unknown}. Use ${searchName}.`)
-    if (readsOnly && !isReadOnly(found.item))
-      return this.#mistake(asked, `'${name}' may change things. Use ${callName} for it.`)
+    const inner = innerCall(asked, name, given)
+    const look = (): Found => findItem(tools(asked.caller), 'tool', name)
+    aggregate.lookUp(asked.exchange, look, (found) => {
+      if ('unknown' in found) {
+        aggregate.noteHidden('tools', name, inner)
+        return this.#mistake(asked, `${found.unknown}. Use ${searchName}.`)
+      }
+      if (readsOnly && !isReadOnly(found.item))
+        return this.#mistake(asked, `'${name}' may change things. Use ${callName} for it.`)
 
-    const params = new Map(request.params)
-      .set('name', JSON.stringify(found.item.shown))
-      .set('arguments', given.get('arguments') ?? '{}')
-    // The headers of the request repeat arguments of the outer call, and not of this one.
-    const { paramHeaderMistake: _ofOuterCall, ...inner } = request
-    this.#options.aggregate.request(caller, { ...inner, params }, exchange)
+      const { caller, exchange, request } = innerCall(asked, found.item.shown, given)
+      aggregate.request(caller, request, exchange)
+    })
   }
 
   #mistake({ request, exchange }: Asked, text: string): void {
@@ -218,6 +234,17 @@ export class SearchServer {
     const meta = `{${JSON.stringify(metaKey.serverInfo)}:${this.#options.serverInfo()}}`
     return resultMessage(id, `{${members},"resultType":"complete","_meta":${meta}}`)
   }
+}
+
+/** The call that a call of `call_tool` stands for. */
+function innerCall({ caller, request, exchange }: Asked, name: string, given: RawObject): Asked {
+  const params = new Map(request.params)
+    .set('name', JSON.stringify(name))
+    .set('arguments', given.get('arguments') ?? '{}')
+  const calls = readString(request.params.get('name')) ?? ''
+  // The headers of the request repeat arguments of the outer call, and not of this one.
+  const { paramHeaderMistake: _ofOuterCall, ...inner } = request
+  return { caller: { ...caller, calls }, request: { ...inner, params }, exchange }
 }
 
 /** True if the definition that clients see says that the tool changes nothing. */

@@ -9,12 +9,14 @@ import { describe, expect, test, vi } from 'vitest'
 import {
   aggregate,
   ana,
+  Client,
   ScriptedMember,
   type Answer,
-  type Client,
 } from '../../test/fixtures/scripted-aggregate.ts'
 import { Catalogue } from './catalogue.ts'
 import { ListenerPlaces } from './listener-places.ts'
+
+const listen = (filter: object): object => ({ notifications: filter })
 
 describe('the aggregate as a server', () => {
   test('connecting and listing ask no member', () => {
@@ -166,6 +168,30 @@ describe('a call through the aggregate', () => {
     })
   })
 
+  test('a member that answers with a task, which nobody could ask for, has failed', () => {
+    const a = new ScriptedMember('a')
+    a.answer = ({ id }, exchange) =>
+      exchange.answer(200, resultMessage(id, '{"resultType":"task","task":{"taskId":"t"}}'))
+    const extensions = { 'io.modelcontextprotocol/tasks': {}, 'io.modelcontextprotocol/ui': {} }
+    const capabilities = { [metaKey.clientCapabilities]: { extensions } }
+    const { result } = aggregate([a]).ask('tools/call', { name: 'a_run' }, capabilities).message
+    expect(result).toMatchObject({
+      isError: true,
+      content: [{ text: expect.stringContaining('task') }],
+    })
+    const sent = JSON.parse(a.requests[0]?.meta.get(metaKey.clientCapabilities) ?? '')
+    expect(sent.extensions).toEqual({ 'io.modelcontextprotocol/ui': {} })
+  })
+
+  test('the trace of a client’s request goes on in the envelope', () => {
+    const a = new ScriptedMember('a')
+    const { requestOf, server } = aggregate([a])
+    const [caller, request] = requestOf('tools/call', { name: 'a_run' })
+    const trace = { traceparent: '00-1-2-01' }
+    server.request({ ...caller, trace }, request, new Client())
+    expect(a.requests[0]?.meta.get('traceparent')).toBe('"00-1-2-01"')
+  })
+
   test('a client that leaves cancels the call at the member', () => {
     const a = new ScriptedMember('a')
     let inner: Exchange | undefined
@@ -214,8 +240,35 @@ describe('resources of an aggregate', () => {
       '"file:///one"',
       '"https://a.example/x"',
     ])
-    for (const uri of ['b+file:///one', 'https://b.example/', 'file:///two', ''])
+    for (const uri of ['b+file:///one', 'file:///two', ''])
       expect(ask('resources/read', { uri }).message.error.code).toBe(-32602)
+  })
+
+  test('a web address that nobody lists leads to the member whose template fits', () => {
+    const a = new ScriptedMember('a')
+    const b = new ScriptedMember('b')
+    a.list('templates', 'https://a.example/{id}{?q}', { uriTemplate: 'https://a.example/{id}{?q}' })
+    b.list('templates', 'https://b.example/{+path}', { uriTemplate: 'https://b.example/{+path}' })
+    const { ask } = aggregate([a, b])
+    const read = (uri: string): string | undefined =>
+      ask('resources/read', { uri }).message.error?.message
+    expect(read('https://a.example/5?q=1')).toBeUndefined()
+    expect(read('https://b.example/x/y')).toBeUndefined()
+    const asked = [...a.requests, ...b.requests].map(({ params }) => params.get('uri'))
+    expect(asked).toEqual(['"https://a.example/5?q=1"', '"https://b.example/x/y"'])
+
+    // A result of either could link to it.
+    expect(read('https://c.example/')).toContain('a+https://c.example/ or b+https://c.example/')
+    expect(read('b+https://c.example/')).toBeUndefined()
+    expect(b.requests.at(-1)?.params.get('uri')).toBe('"https://c.example/"')
+  })
+
+  test('a web address that nobody lists leads to the only member with resources', () => {
+    const a = new ScriptedMember('a')
+    a.list('resources', 'file:///one', { uri: 'file:///one' })
+    const { ask } = aggregate([a, new ScriptedMember('b')])
+    ask('resources/read', { uri: 'https://c.example/' })
+    expect(a.requests).toHaveLength(1)
   })
 
   test('a completion names the prompt or template as the member knows it', () => {
@@ -229,6 +282,165 @@ describe('resources of an aggregate', () => {
       '{"type":"ref/prompt","name":"greet"}',
       '{"type":"ref/resource","uri":"w:{city}"}',
     ])
+  })
+
+  test('a member without completions completes nothing', () => {
+    const silent = new ScriptedMember('a')
+    silent.completes = false
+    const other = new ScriptedMember('b')
+    other.answer = ({ id }, exchange) => exchange.answer(404, errorAnswer(id, -32601, 'No such'))
+    for (const member of [silent, other]) member.list('prompts', 'greet', { name: 'greet' })
+    const { ask } = aggregate([silent, other])
+    for (const name of ['a_greet', 'b_greet']) {
+      const { message } = ask('completion/complete', { ref: { type: 'ref/prompt', name } })
+      expect(message.result).toMatchObject({
+        completion: { values: [], total: 0, hasMore: false },
+        resultType: 'complete',
+      })
+    }
+    expect([silent, other].map(({ requests }) => requests.length)).toEqual([0, 1])
+  })
+})
+
+describe('the rights to a member of the aggregate', () => {
+  const held: Answer = () => undefined
+
+  test('a running call ends when its caller may no longer use the member', async () => {
+    vi.useFakeTimers()
+    try {
+      const a = new ScriptedMember('a')
+      a.answer = held
+      const { acts, ask, server } = aggregate([a])
+      const bob = { ...ana, id: 'bob' }
+      const kept = ask('tools/call', { name: 'a_run' })
+      const ended = ask('tools/call', { name: 'a_run' }, {}, bob)
+      a.open = ['ana']
+      server.changed()
+      await vi.advanceTimersByTimeAsync(300)
+      expect(ended.message.error).toMatchObject({ code: -32602 })
+      expect(kept.answers).toEqual([])
+      expect(a.left).toHaveLength(1)
+      expect(acts.map(({ denied }) => denied)).toEqual([false, true])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('a running call ends when its member is no member any more, or another one', async () => {
+    vi.useFakeTimers()
+    try {
+      const a = new ScriptedMember('a')
+      a.answer = held
+      const { ask, become } = aggregate([a])
+      const first = ask('tools/call', { name: 'a_run' })
+      const other = new ScriptedMember('a')
+      other.subjectOf = () => ({ kind: 'adapter', name: 'other' })
+      become({ members: new Map([['a', other]]) })
+      await vi.advanceTimersByTimeAsync(300)
+      expect(first.message.error).toMatchObject({ code: -32602 })
+      expect(a.left).toHaveLength(1)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('updates end with the right to the member, and begin again with it', async () => {
+    vi.useFakeTimers()
+    try {
+      const a = new ScriptedMember('a')
+      a.list('resources', 'x:1', { uri: 'x:1' })
+      a.answer = ({ params }, exchange) => {
+        const notifications = JSON.parse(params.get('notifications') ?? '')
+        const method = 'notifications/subscriptions/acknowledged'
+        exchange.tell(JSON.stringify({ jsonrpc: '2.0', method, params: { notifications } }))
+      }
+      const { ask, server } = aggregate([a])
+      const client = ask('subscriptions/listen', listen({ resourceSubscriptions: ['a+x:1'] }))
+      await vi.advanceTimersByTimeAsync(10)
+      a.open = []
+      server.changed()
+      await vi.advanceTimersByTimeAsync(300)
+      expect(a.left).toHaveLength(1)
+      expect(client.notifications).toHaveLength(1)
+      expect(client.answers).toEqual([])
+
+      a.open = undefined
+      server.changed()
+      await vi.advanceTimersByTimeAsync(300)
+      expect(a.requests).toHaveLength(2)
+      expect(client.notifications.at(-1)).toMatchObject({
+        method: 'notifications/resources/updated',
+        params: { uri: 'a+x:1' },
+      })
+      server.changed()
+      await vi.advanceTimersByTimeAsync(300)
+      expect(a.requests).toHaveLength(2)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('a subscription moves to the successor of a changed server', async () => {
+    vi.useFakeTimers()
+    try {
+      const a = new ScriptedMember('a')
+      a.list('resources', 'x:1', { uri: 'x:1' })
+      a.answer = held
+      const { ask, server } = aggregate([a])
+      ask('subscriptions/listen', listen({ resourceSubscriptions: ['a+x:1'] }))
+      a.incarnation = '2'
+      server.changed()
+      await vi.advanceTimersByTimeAsync(300)
+      expect([a.requests.length, a.left.length]).toEqual([2, 1])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('the audit log learns the item of every message, by the name at its member', () => {
+    const a = new ScriptedMember('a')
+    a.list('prompts', 'greet', { name: 'greet' })
+    a.list('resources', 'x:1', { uri: 'x:1' })
+    const { acts, ask } = aggregate([a])
+    const bob = { ...ana, id: 'bob' }
+    a.open = ['ana']
+    for (const who of [ana, bob]) {
+      ask('tools/call', { name: 'a_run', arguments: { n: 1 } }, {}, who)
+      ask('tools/call', { name: 'run' }, {}, who)
+      ask('prompts/get', { name: 'a_greet' }, {}, who)
+      ask('resources/read', { uri: 'a+x:1' }, {}, who)
+      ask('resources/read', { uri: 'x:1' }, {}, who)
+      ask('completion/complete', { ref: { type: 'ref/prompt', name: 'a_greet' } }, {}, who)
+      ask('subscriptions/listen', listen({ resourceSubscriptions: ['a+x:1', 'a+y:1'] }), {}, who)
+      const noted = acts.splice(0)
+      expect(noted.map(({ action, asked }) => [action, asked])).toEqual([
+        ['mcp.tools/call', 'a_run'],
+        ['mcp.tools/call', 'run'],
+        ['mcp.prompts/get', 'a_greet'],
+        ['mcp.resources/read', 'a+x:1'],
+        ['mcp.resources/read', 'x:1'],
+        ['mcp.completion/complete', undefined],
+        ['mcp.subscriptions/listen', undefined],
+      ])
+      expect(noted[0]).toMatchObject({ tool: 'run', arguments: '{"n":1}' })
+      expect(noted.every(({ subject }) => subject.name === 'a-server')).toBe(true)
+      expect(noted.every(({ denied }) => denied === (who === bob))).toBe(true)
+    }
+    for (const name of ['a_walk', 'walk']) ask('tools/call', { name })
+    ask('resources/read', { uri: 'nowhere:1' })
+    expect(acts).toEqual([])
+  })
+
+  test('the audit log learns of refusals on the way, and of members that do not serve', () => {
+    const a = new ScriptedMember('a')
+    const { acts, ask } = aggregate([a])
+    a.answer = ({ id }, exchange) => {
+      for (const denied of a.watching) denied()
+      exchange.answer(503, errorAnswer(id, -32603, 'It is stopped.', { code: 'stopped' }))
+    }
+    ask('tools/call', { name: 'a_run' })
+    expect(acts).toMatchObject([{ denied: true, failure: 'stopped' }])
+    expect(a.watching.size).toBe(0)
   })
 })
 
@@ -281,8 +493,6 @@ describe('questions of a member', () => {
 })
 
 describe('listen streams of an aggregate', () => {
-  const listen = (filter: object): object => ({ notifications: filter })
-
   test('a client hears of a changed list once, and only if its own view has changed', async () => {
     vi.useFakeTimers()
     try {

@@ -14,18 +14,20 @@ import {
   type ModernRequest,
   type RawObject,
 } from '@mcp-gateway/protocol'
+import type { InnerAct } from '../audit/inner-act.ts'
 import type { Principal } from '../core/principal.ts'
 import { refuseParams, type Asked } from './asked.ts'
 import type { Catalogue, View } from './catalogue.ts'
 import { isResultUri, rangeResult, type LargeResults } from './large-results.ts'
 import { listKindOf, listKinds, type ListKind } from './list-kinds.ts'
-import { Listening } from './listening.ts'
+import { Listening, mostUris, urisOf } from './listening.ts'
 import { findItem, findResource, removed, type Found, type Place } from './lookup.ts'
 import type { ListenerPlaces } from './listener-places.ts'
-import { MemberCall } from './member-call.ts'
+import { emptyCompletion, MemberCall } from './member-call.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import type { ShownItem } from './shown-item.ts'
 import type { TicketHolder, Tickets } from './tickets.ts'
+import { memberUri } from './uris.ts'
 
 /** An aggregate at one moment. */
 export interface AggregateState {
@@ -65,6 +67,21 @@ const capabilities =
 /** In `_meta` of lists: the members that cannot serve now. */
 const troublesKey = JSON.stringify('mcp-gateway/members')
 
+/** Milliseconds in which changes are gathered before the rights of open calls are checked. */
+const recheckMs = 250
+
+/** A call that a member works on. */
+interface OpenCall {
+  readonly caller: AggregateCaller
+  readonly member: Member
+  readonly call: MemberCall
+  /** The item's key at the member. */
+  readonly original: string
+  readonly act: InnerAct
+  /** Stops watching for a refusal by rules. */
+  readonly stopWatching: (() => void) | undefined
+}
+
 /**
  * Many MCP servers as one modern server (MCP 2026-07-28): stateless, with a view for each caller.
  * Connecting and listing cost no request to a member.
@@ -73,9 +90,10 @@ export class AggregateServer {
   readonly #options: AggregateOptions
   readonly #listening: Listening
   /** The calls that members work on. */
-  readonly #open = new ObjectTable<Exchange, { readonly member: Member; readonly call: Exchange }>()
+  readonly #open = new ObjectTable<Exchange, OpenCall>()
   /** Clients that left while they waited for the lists of members. */
   readonly #left = new WeakSet<Exchange>()
+  #rechecking = false
   #next = 0
 
   constructor(options: AggregateOptions) {
@@ -83,8 +101,7 @@ export class AggregateServer {
     this.#listening = new Listening({
       view: (caller) => this.#view(caller),
       place: (caller, uri) => {
-        const { members } = options.state()
-        const place = findResource(this.#view(caller), members, caller.principal(), uri)
+        const place = this.#findResource(caller, uri)
         return 'member' in place ? place : undefined
       },
       places: options.listeners,
@@ -108,13 +125,13 @@ export class AggregateServer {
       case 'completion/complete':
         return this.#complete(asked)
       case 'subscriptions/listen':
-        return this.#listening.open(caller, request, exchange)
+        return this.#listen(asked)
     }
     const message = `Method not found: ${request.method.slice(0, 100)}`
     exchange.answer(404, errorAnswer(request.id, errorCode.methodNotFound, message))
   }
 
-  /** The gateway process that holds the call of a retry, or a kept result. Undefined if none does. */
+  /** The gateway process that holds the call of a retry, or a kept result; undefined if none. */
   stateOwner({ method, params }: ModernRequest, principal: Principal): string | undefined {
     if (method === 'resources/read') {
       const { largeResults, uid } = this.#options
@@ -133,13 +150,45 @@ export class AggregateServer {
       this.#left.add(exchange)
       return void this.#listening.gone(exchange)
     }
-    this.#open.delete(exchange)
+    this.#end(exchange, open)
     open.member.gone(open.call)
+  }
+
+  /** True if a member is a server outside the runtime, which could be this gateway itself. */
+  leadsElsewhere(): boolean {
+    return [...this.#options.state().members.values()].some((member) => member.leadsElsewhere)
   }
 
   /** The lists of members, or the rights of callers, may have changed. */
   changed(): void {
     this.#listening.changed()
+    if (this.#rechecking) return
+    this.#rechecking = true
+    setTimeout(() => {
+      this.#rechecking = false
+      this.#recheck()
+    }, recheckMs).unref()
+  }
+
+  /** Ends the calls of callers who may no longer use a member, or whose member is another now. */
+  #recheck(): void {
+    const open = this.#open.values()
+    if (open.length === 0) return
+    const { members } = this.#options.state()
+    for (const { act, call, caller, member, original } of open) {
+      const now = members.get(member.alias)
+      const same = now !== undefined && isSame(now.subjectOf(original), act.subject)
+      if (same && now.uses(caller.principal(), original)) continue
+
+      act.denied = true
+      call.revoke()
+      member.gone(call)
+    }
+  }
+
+  #end(exchange: Exchange, { stopWatching }: OpenCall): void {
+    stopWatching?.()
+    this.#open.delete(exchange)
   }
 
   /** Ends listen streams in order, so that clients open them elsewhere. Calls go on. */
@@ -159,9 +208,17 @@ export class AggregateServer {
 
   /** A list waits for members whose lists were never read, but not for long. */
   #list(kind: ListKind, asked: Asked): void {
+    this.whenSettled(asked.exchange, () => this.#listNow(kind, asked))
+  }
+
+  /**
+   * Acts once the lists of all members have been read, or at once if they have been. Does not act
+   * for a client that has left meanwhile.
+   */
+  whenSettled(exchange: Exchange, act: () => void): void {
     const settled = this.#options.settled()
-    if (settled === undefined) return this.#listNow(kind, asked)
-    void settled.then(() => this.#listNow(kind, asked))
+    if (settled === undefined) return act()
+    void settled.then(() => (this.#left.has(exchange) ? undefined : act()))
   }
 
   #listNow(kind: ListKind, asked: Asked): void {
@@ -170,7 +227,7 @@ export class AggregateServer {
     if (after === undefined)
       return refuseParams(
         asked,
-        'The cursor does not belong to this list, or is older than ten minutes. List anew.',
+        'The cursor does not belong to this list, or is older than ten minutes. List again.',
       )
 
     const { items, next } = this.#view(caller).list(kind).page(after, this.#options.pageSize)
@@ -216,13 +273,12 @@ export class AggregateServer {
     if (given !== undefined && given !== 'null' && !given.startsWith('{'))
       return refuseParams(asked, 'params.arguments must be an object.')
     const look = (): Found => findItem(this.#view(caller).list('tools'), 'tool', name)
-    this.#lookUp(asked, look, (found) => {
+    this.lookUp(asked.exchange, look, (found) => {
       if ('unknown' in found) return this.#refuseItem('tools', name, asked, found.unknown)
 
-      const headers = headersOf(found.item)
-      const mistake = request.paramHeaderMistake?.(headers)
+      const mistake = request.paramHeaderMistake?.(headersOf(found.item))
       if (mistake === undefined)
-        return this.#send(asked, found.item, { name: found.item.original }, headers, found.item)
+        return this.#send(asked, found.item, { name: found.item.original }, found.item)
       const text = errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`)
       exchange.answer(400, text)
     })
@@ -232,7 +288,7 @@ export class AggregateServer {
     const name = readString(asked.request.params.get('name'))
     if (name === undefined) return refuseParams(asked, 'params.name must be the name of a prompt.')
     const look = (): Found => findItem(this.#view(asked.caller).list('prompts'), 'prompt', name)
-    this.#lookUp(asked, look, (found) =>
+    this.lookUp(asked.exchange, look, (found) =>
       'unknown' in found
         ? this.#refuseItem('prompts', name, asked, found.unknown)
         : this.#send(asked, found.item, { name: found.item.original }),
@@ -240,23 +296,74 @@ export class AggregateServer {
   }
 
   /** Looks an item up, and once more when the lists of all members have been read. */
-  #lookUp<F extends object>(asked: Asked, look: () => F, act: (found: F) => void): void {
+  lookUp<F extends object>(exchange: Exchange, look: () => F, act: (found: F) => void): void {
     const found = look()
-    const settled = 'unknown' in found ? this.#options.settled() : undefined
-    if (settled === undefined) return act(found)
-    void settled.then(() => {
-      if (!this.#left.has(asked.exchange)) act(look())
-    })
+    if ('unknown' in found) this.whenSettled(exchange, () => act(look()))
+    else act(found)
   }
 
   /** Unknown items and items of others get the same answer. The audit log tells them apart. */
   #refuseItem(kind: ListKind, name: string, asked: Asked, message: string): void {
+    this.noteHidden(kind, name, asked)
+    refuseParams(asked, message)
+  }
+
+  /** Notes for the audit log that a caller asks for an item which it may not use, if it does. */
+  noteHidden(kind: ListKind, name: string, asked: Asked): void {
     const { catalogue, members } = this.#options.state()
+    const { caller } = asked
+    // Names that several visible members have are a mistake, and no refusal.
+    if (this.#view(caller).list(kind).named(name).length > 0) return
     const hidden = catalogue.find(kind, name)?.item
     const member = hidden === undefined ? undefined : members.get(hidden.alias)
     if (hidden !== undefined && member !== undefined)
-      asked.caller.seen(member.subjectOf(hidden.original), false)
-    refuseParams(asked, message)
+      this.#note(asked, member.subjectOf(hidden.original), hidden.original, { denied: true })
+  }
+
+  /** Notes for the audit log which member a message reaches, or is kept from. */
+  #note(
+    { caller, request: { method, params } }: Asked,
+    subject: InnerAct['subject'],
+    original: string,
+    more: Partial<InnerAct> = {},
+  ): InnerAct {
+    const given = params.get('arguments')
+    const act: InnerAct = {
+      action: `mcp.${method}`,
+      asked: caller.calls ?? readString(params.get('name') ?? params.get('uri')),
+      subject,
+      ...(method === 'tools/call' ? { tool: original } : {}),
+      ...(method === 'tools/call' && given !== undefined ? { arguments: given } : {}),
+      denied: false,
+      ...more,
+    }
+    caller.seen(act)
+    return act
+  }
+
+  #listen(asked: Asked): void {
+    const { caller, request, exchange } = asked
+    this.#noteListening(asked)
+    this.#listening.open(caller, request, exchange)
+  }
+
+  /** Notes the members whose resources a listen stream names. */
+  #noteListening(asked: Asked): void {
+    const { caller, request } = asked
+    const uris = urisOf(request.params)
+    if (uris.length > mostUris) return
+    const noted = new Set<string>()
+    for (const uri of uris) {
+      const place = this.#findResource(caller, uri)
+      const denied = !('member' in place)
+      const subject = denied ? this.#hiddenResource(caller, uri) : place.member.subjectOf(uri)
+      if (subject === undefined) continue
+      // A legacy client subscribes to each resource with a message of its own.
+      if (caller.session !== '')
+        this.#note(asked, subject, uri, { action: 'mcp.resources/subscribe', asked: uri, denied })
+      else if (!noted.has(subject.name)) this.#note(asked, subject, uri, { denied })
+      noted.add(subject.name)
+    }
   }
 
   #readResource(asked: Asked): void {
@@ -265,13 +372,19 @@ export class AggregateServer {
     if (uri === undefined)
       return refuseParams(asked, 'params.uri must be the address of a resource.')
     if (isResultUri(uri)) return this.#readResult(asked, uri)
-    const look = (): Place =>
-      findResource(this.#view(caller), this.#options.state().members, caller.principal(), uri)
-    this.#lookUp(asked, look, (place) => {
-      if ('unknown' in place) return refuseParams(asked, place.unknown)
-      const at = { alias: place.member.alias, original: place.uri }
-      this.#send(asked, at, { uri: place.uri })
-    })
+    this.lookUp(
+      asked.exchange,
+      () => this.#findResource(caller, uri),
+      (place) => {
+        if ('unknown' in place) {
+          const hidden = this.#hiddenResource(caller, uri)
+          if (hidden !== undefined) this.#note(asked, hidden, uri, { denied: true })
+          return refuseParams(asked, place.unknown)
+        }
+        const at = { alias: place.member.alias, original: place.uri }
+        this.#send(asked, at, { uri: place.uri })
+      },
+    )
   }
 
   #complete(asked: Asked): void {
@@ -286,11 +399,21 @@ export class AggregateServer {
       ? (['prompts', 'prompt'] as const)
       : (['templates', 'template'] as const)
     const look = (): Found => findItem(this.#view(asked.caller).list(kind), what, shown)
-    this.#lookUp(asked, look, (found) => {
-      if ('unknown' in found) return refuseParams(asked, found.unknown)
+    this.lookUp(asked.exchange, look, (found) => {
+      if ('unknown' in found) return this.#refuseItem(kind, shown, asked, found.unknown)
+      const member = this.#options.state().members.get(found.item.alias)
+      if (member?.completes === false) return this.#completeNothing(asked, member)
       const changed = new Map(ref).set(field, JSON.stringify(found.item.original))
       this.#send(asked, found.item, { ref: changed })
     })
+  }
+
+  /** The answer of servers without completions, where no client asks for them. */
+  #completeNothing(asked: Asked, member: Member): void {
+    this.#note(asked, member.subjectOf(''), '')
+    const meta = `{${JSON.stringify(metaKey.serverInfo)}:${this.#options.serverInfo()}}`
+    const result = emptyCompletion().set('_meta', meta)
+    asked.exchange.answer(200, resultMessage(asked.request.id, writeObject(result)))
   }
 
   /** Sends a request to a member, with `changes` to its parameters. */
@@ -298,8 +421,7 @@ export class AggregateServer {
     asked: Asked,
     { alias, original }: Pick<ShownItem, 'alias' | 'original'>,
     changes: Readonly<Record<string, string | RawObject>>,
-    headers?: readonly DeclaredHeader[],
-    item?: ShownItem,
+    tool?: ShownItem,
   ): void {
     const { caller, request, exchange } = asked
     const member = this.#options.state().members.get(alias)
@@ -313,24 +435,30 @@ export class AggregateServer {
         'requestState is unknown or has expired. Send the request again without it.',
       )
 
-    caller.seen(member.subjectOf(original), true)
+    const act = this.#note(asked, member.subjectOf(original), original)
     const holder = this.#holder(caller)
     const call = new MemberCall(exchange, request, {
       member,
       serverInfo: this.#options.serverInfo(),
+      trace: caller.trace,
       clashes: this.#options.state().clashes,
       sealState: (state) => {
         const text = JSON.stringify([member.alias, state ?? null])
         return this.#options.tickets.issue('question', holder, text, questionMs)
       },
-      shorten: item === undefined ? asItIs : this.#shortener(member, item, holder),
-      over: () => this.#open.delete(exchange),
+      shorten: tool === undefined ? asItIs : this.#shortener(member, tool, holder),
+      failed: (code) => (act.failure = code),
+      over: () => this.#end(exchange, open),
     })
-    this.#open.set(exchange, { member, call })
+    const refused = (): boolean => (act.denied = true)
+    const stopWatching =
+      tool === undefined ? undefined : member.watchDenials(caller.principal(), original, refused)
+    const open: OpenCall = { caller, member, call, original, act, stopWatching }
+    this.#open.set(exchange, open)
     const sent = call.requestFor(String((this.#next += 1)), params)
     member.request(
       caller,
-      headers === undefined ? sent : { ...sent, declaredHeaders: headers },
+      tool === undefined ? sent : { ...sent, declaredHeaders: headersOf(tool) },
       call,
     )
   }
@@ -380,6 +508,20 @@ export class AggregateServer {
     exchange.answer(200, resultMessage(request.id, writeObject(result)))
   }
 
+  #findResource(caller: AggregateCaller, uri: string): Place {
+    const { members } = this.#options.state()
+    return findResource(this.#view(caller), members, caller.principal(), uri)
+  }
+
+  /** The member that has an address, if the caller may not use that member. */
+  #hiddenResource(caller: AggregateCaller, uri: string): InnerAct['subject'] | undefined {
+    const { catalogue, members } = this.#options.state()
+    const alias = memberUri(uri)?.alias ?? catalogue.find('resources', uri)?.item.alias
+    const member = alias === undefined ? undefined : members.get(alias)
+    if (member === undefined || member.uses(caller.principal(), uri)) return undefined
+    return member.subjectOf(uri)
+  }
+
   #view(caller: AggregateCaller): View {
     return this.#options.state().catalogue.view(caller.principal())
   }
@@ -387,6 +529,10 @@ export class AggregateServer {
   #holder(caller: AggregateCaller): TicketHolder {
     return { uid: this.#options.uid, principal: caller.principal() }
   }
+}
+
+function isSame(one: InnerAct['subject'], other: InnerAct['subject']): boolean {
+  return one.kind === other.kind && one.name === other.name && one.uid === other.uid
 }
 
 const asItIs = (result: RawObject): RawObject => result

@@ -24,7 +24,7 @@ function memberOf(
     membership: { alias, kind: 'adapter', name: 'files', spec: { adapter: 'files', ...more } },
     adapter: () => undefined,
     servers: { request: () => undefined, gone: () => undefined, stateOwner: () => undefined },
-    rulesOf: () => undefined,
+    guard: { rulesOf: () => undefined, watchCalls: () => undefined },
     lists: { snapshot } as MemberLists,
     clashes: () => clashes,
   })

@@ -17,6 +17,8 @@ export interface SubscriptionOptions {
   readonly meta: RawObject
   /** The addresses at the member, with those that the client sees. */
   readonly wanted: ReadonlyMap<string, string>
+  /** True if changes before the stream stands may have been missed. */
+  readonly missed: boolean
   /** A resource has changed, or may have changed while the member was away. */
   readonly updated: (shown: string) => void
 }
@@ -35,11 +37,12 @@ export class Subscription {
   #exchange: Exchange | undefined
   #timer: NodeJS.Timeout | undefined
   #pauseMs = pauseMs.first
-  #missed = false
+  #missed: boolean
   #next = 0
 
   constructor(options: SubscriptionOptions) {
     this.#options = options
+    this.#missed = options.missed
     this.#accepted = new Promise((resolve) => (this.#accept = resolve))
     this.#open()
   }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   errorAnswer,
   errorCode,
@@ -9,6 +10,7 @@ import {
   type ModernRequest,
 } from '@mcp-gateway/protocol'
 import type { Subject } from '../audit/decision.ts'
+import { GatewayError } from '../core/errors.ts'
 import { mayUse } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import { Cancellation } from '../tools/cancellation.ts'
@@ -67,7 +69,17 @@ export class ToolsMember implements Member, CatalogueMember {
   }
 
   permits(principal: Principal, { original }: ShownItem): boolean {
-    const tool = this.#options.tools.get(original)
+    return this.uses(principal, original)
+  }
+
+  readonly completes = false
+  /** Calls are refused one by one, as most tools lead nowhere else. */
+  readonly leadsElsewhere = false
+  readonly incarnation = ''
+
+  uses(principal: Principal, original: string): boolean {
+    const { only, tools } = this.#options
+    const tool = tools.get(original) ?? tools.byResource(only ?? '')
     return tool !== undefined && mayUse(principal, tool)
   }
 
@@ -87,6 +99,11 @@ export class ToolsMember implements Member, CatalogueMember {
     return undefined
   }
 
+  watchDenials(): undefined {
+    // The rights to a tool are judged before its call.
+    return undefined
+  }
+
   request(caller: AggregateCaller, request: ModernRequest, exchange: Exchange): void {
     const { id, meta, method, params } = request
     const name = readString(params.get('name')) ?? ''
@@ -94,6 +111,11 @@ export class ToolsMember implements Member, CatalogueMember {
       method === 'tools/call' ? this.#options.tools.find(caller.principal(), name) : undefined
     if (tool === undefined)
       return exchange.answer(404, errorAnswer(id, errorCode.methodNotFound, 'Method not found'))
+
+    if (caller.cameFromHere && this.#options.tools.get(name)?.spec.endpoint !== undefined) {
+      const { status, message, code } = new GatewayError('loop_detected')
+      return exchange.answer(status, errorAnswer(id, errorCode.internal, message, { code }))
+    }
 
     const given = params.get('arguments')
     const token = meta.get('progressToken')
@@ -103,7 +125,7 @@ export class ToolsMember implements Member, CatalogueMember {
       arguments: given === undefined || given === 'null' ? '{}' : given,
       requestId: caller.requestId,
       trace: { ...caller.trace, ...traceOf(meta) },
-      idempotencyKey: caller.idempotencyKey,
+      idempotencyKey: caller.idempotencyKey ?? randomUUID(),
       cancellation,
       progress:
         token === undefined || token === 'null'

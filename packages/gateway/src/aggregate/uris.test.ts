@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { aliasPattern } from '../core/fields/alias.ts'
-import { isWebUri, memberUri, shownUri } from './uris.ts'
+import { compileTemplate, isWebUri, memberUri, shownUri } from './uris.ts'
 
 const alias = fc.stringMatching(aliasPattern)
 const uri = fc.oneof(
@@ -78,4 +78,22 @@ describe('shown addresses', () => {
       expect(memberUri(shown)).toBeUndefined()
     },
   )
+})
+
+describe('templates of addresses', () => {
+  test.each([
+    ['https://h/{id}', 'https://h/5', true],
+    ['https://h/{id}', 'https://g/5', false],
+    ['https://h/{id}/raw', 'https://h/5', false],
+    ['https://h/{id}/raw', 'https://h/5/raw', true],
+    ['https://h/{+path}', 'https://h/a/b', true],
+    ['https://h/s{?q,n}', 'https://h/s?q=1', true],
+    ['https://h/s{?q}', 'https://h/s', true],
+    ['https://h/s?q={q}', 'https://h/s?q=1', true],
+    ['https://h/s?q={q}', 'https://h/sxq=1', false],
+    ['https://h/*', 'https://h/*', true],
+    ['https://h/{', 'https://h/{', true],
+  ])('the template %s can give %s: %s', (template, uri, fits) => {
+    expect(compileTemplate(template)(uri)).toBe(fits)
+  })
 })

@@ -1,3 +1,5 @@
+import { compileGlob, type Glob } from '../lib/glob.ts'
+
 /**
  * Addresses of resources in an aggregate. Each address names its member by an alias, so that a
  * client's request finds the member without a look at any list.
@@ -42,6 +44,20 @@ export function memberUri(shown: string): MemberUri | undefined {
   if (head !== '') return { alias, uri: head + rest }
   if (rest.startsWith(schemeless)) return { alias, uri: rest.slice(schemeless.length) }
   return scheme.test(rest) ? { alias, uri: rest } : undefined
+}
+
+/**
+ * Compiles a template of addresses (RFC 6570) into a test. The test lets each expression be any
+ * text, because the member that lists the template judges the address.
+ */
+export function compileTemplate(template: string): Glob {
+  // `?` would stand for any character in a glob.
+  const glob = compileGlob(escaped(template.replaceAll(/\*|\{[^{}]*\}/g, '*')))
+  return (uri) => glob(escaped(uri))
+}
+
+function escaped(text: string): string {
+  return text.replaceAll('?', '\n')
 }
 
 /** True for an address that keeps its form unless two members list it. */

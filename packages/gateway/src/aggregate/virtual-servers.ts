@@ -16,7 +16,7 @@ import type { Collection } from '../store/store.ts'
 import type { RegisteredTools } from '../tools/registered-tools.ts'
 import { AdapterMember } from './adapter-member.ts'
 import { Assembly, type AssembledMember, type Definition, type MemberStanding } from './assembly.ts'
-import type { Served } from './front.ts'
+import type { Served } from './visit.ts'
 import { compileFilters, membershipsOf, type Candidate, type Membership } from './membership.ts'
 import type { LargeResults } from './large-results.ts'
 import type { KeptLists } from './kept-lists.ts'
@@ -124,6 +124,8 @@ export class VirtualServers implements AsyncDisposable {
     return {
       uid: assembly.uid,
       server: searches ? assembly.search : assembly.server,
+      leadsElsewhere: () => assembly.server.leadsElsewhere(),
+      changed: () => assembly.server.changed(),
       subject: resource,
       stateOwner: (request, caller) => assembly.server.stateOwner(request, caller),
     }
@@ -251,7 +253,7 @@ export class VirtualServers implements AsyncDisposable {
       membership,
       adapter: () => routes.get(name),
       servers: requests,
-      rulesOf: (each) => guard.rulesOf(each),
+      guard,
       lists: lists,
       clashes,
     })

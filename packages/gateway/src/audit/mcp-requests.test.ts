@@ -13,6 +13,7 @@ const request: McpRequest = {
   principal,
   subject,
   denied: undefined,
+  inner: [],
   error: undefined,
   handed: false,
   opening: false,
@@ -108,5 +109,70 @@ describe('records of MCP requests', () => {
       { action: 'mcp.ping' },
     ])
     expect(events).toHaveLength(101)
+  })
+
+  describe('acts at members of a virtual server', () => {
+    const server = { kind: 'server', name: 'work' }
+    const other = { ...subject, name: 'b', owner: { id: 'eve', issuer: 'i' } }
+    const call = { method: 'tools/call', params: { name: 'call_tool', arguments: { name: 'x' } } }
+    const act = {
+      action: 'mcp.tools/call',
+      asked: 'call_tool',
+      subject,
+      tool: 'wipe',
+      arguments: '{"all":true}',
+      denied: false,
+    }
+    const body = Buffer.from(JSON.stringify(call))
+
+    test('the record of a call is that of the same call at the member', () => {
+      const direct = { method: 'tools/call', params: { name: 'wipe', arguments: { all: true } } }
+      const [atMember] = recorded('all', { body: Buffer.from(JSON.stringify(direct)) })
+      expect(recorded('all', { body, subject: server, inner: [act] })).toEqual([atMember])
+    })
+
+    test('each message of a batch names the member that it reaches', () => {
+      const ping = { method: 'ping' }
+      const batch = Buffer.from(JSON.stringify([call, ping, call]))
+      const inner = [act, { ...act, subject: other, tool: 'run' }]
+      expect(recorded('all', { body: batch, subject: server, inner })).toMatchObject([
+        { action: 'mcp.batch', resource: server },
+        { tool: 'wipe', resource: { name: 'a' } },
+        { tool: 'run', resource: { name: 'b' }, admin: true },
+        { action: 'mcp.ping', resource: server },
+      ])
+      expect(recorded('denied', { body: batch, subject: server, inner })).toMatchObject([
+        { tool: 'run', admin: true },
+      ])
+    })
+
+    test('a refusal at a member is recorded although the request as a whole is allowed', () => {
+      const inner = [{ ...act, denied: true }]
+      expect(recorded('denied', { body, subject: server, inner })).toMatchObject([
+        { tool: 'wipe', outcome: 'denied', code: 'not_found', resource: { name: 'a' } },
+      ])
+      const down = [{ ...act, failure: 'stopped' }]
+      expect(recorded('all', { body, subject: server, inner: down })).toMatchObject([
+        { tool: 'wipe', outcome: 'failed', code: 'stopped' },
+      ])
+    })
+
+    test('a listen stream has a record for each member, and a repeated message has none', () => {
+      const listen = Buffer.from('{"method":"subscriptions/listen"}')
+      const heard = { action: 'mcp.subscriptions/listen', asked: undefined, subject, denied: false }
+      const inner = [heard, { ...heard, subject: other }]
+      expect(recorded('all', { body: listen, subject: server, inner })).toMatchObject([
+        { action: 'mcp.subscriptions/listen', resource: { name: 'a' } },
+        { action: 'mcp.subscriptions/listen', resource: { name: 'b' } },
+      ])
+      const answer = Buffer.from('{"id":1,"result":{}}')
+      const actions = (given: object): string[] =>
+        recorded('all', { body: answer, ...given }).map(({ action }) => action)
+      expect(actions({ inner: [act] })).toEqual(['mcp.response'])
+      expect(actions({ inner: [{ ...act, denied: true }] })).toEqual([
+        'mcp.response',
+        'mcp.tools/call',
+      ])
+    })
   })
 })

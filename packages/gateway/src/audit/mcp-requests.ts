@@ -4,6 +4,8 @@ import { readArray, readMessage, readObject, readString } from '@mcp-gateway/pro
 import type { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Audited } from './audit.ts'
+import type { InnerAct } from './inner-act.ts'
+import type { AuditOutcome } from './record.ts'
 import {
   adminUse,
   outcomeOf,
@@ -23,6 +25,8 @@ export interface McpRequest {
   readonly subject: Subject | undefined
   /** The resource that the caller was refused, although the answer does not say so. */
   readonly denied: Subject | undefined
+  /** The messages that have reached members of a virtual server, or were kept from them. */
+  readonly inner: readonly InnerAct[]
   readonly error: GatewayError | undefined
   /** True if another gateway process admitted the request, and records it. */
   readonly handed: boolean
@@ -36,6 +40,15 @@ interface Act {
   readonly tool?: string | undefined
   readonly digest?: string
   readonly messages?: number
+  /** The name or address that the message gives. */
+  readonly asked?: string | undefined
+}
+
+/** The decision about one message. */
+interface Decision {
+  readonly outcome: AuditOutcome
+  readonly code?: string
+  readonly subject: Subject | undefined
 }
 
 /**
@@ -53,25 +66,69 @@ export function auditMcpRequests(
   addressOf: AddressOf,
 ): (request: McpRequest) => void {
   return (told) => {
-    const { request, principal, subject, error, handed } = told
-    const { outcome, code, about } = outcomeOf(error, told.denied)
-    const admin = adminUse(principal, subject)
-    // The process that admitted the request does not see a refusal here.
-    if (outcome !== 'denied' && (handed || (dataPlane === 'denied' && !admin))) return
-
-    const common = {
-      outcome,
-      code,
-      principal: principalOf(principal),
-      ...(admin ? { admin: true as const } : {}),
-      resource: resourceOf(about ?? subject),
-      requestId: told.requestId,
-      client: addressOf(request),
+    const { request, principal, handed } = told
+    const isRecorded = ({ outcome, subject }: Decision): boolean =>
+      // The process that admitted the request does not see a refusal here.
+      outcome === 'denied' || (!handed && (dataPlane === 'all' || adminUse(principal, subject)))
+    const record = ({ action, tool, digest, messages }: Act, decision: Decision): void => {
+      if (!isRecorded(decision)) return
+      const { outcome, code, subject } = decision
+      audited({
+        action,
+        outcome,
+        code,
+        principal: principalOf(principal),
+        ...(adminUse(principal, subject) ? { admin: true as const } : {}),
+        resource: resourceOf(subject),
+        requestId: told.requestId,
+        client: addressOf(request),
+        ...(tool === undefined ? {} : { tool }),
+        ...(digest === undefined ? {} : { digest }),
+        ...(messages === undefined ? {} : { messages }),
+      })
     }
 
-    const acts = told.opening ? [{ action: 'mcp.stream.open' }] : actsOf(request, told.body, error)
-    for (const { action, ...act } of acts) audited({ action, ...common, ...act })
+    const whole = decisionOf(told)
+    const inner = told.inner.map((act) => ({ act, decision: innerDecision(told, act) }))
+    if (told.opening) return record({ action: 'mcp.stream.open' }, whole)
+    // Bodies are read only for records.
+    if (!isRecorded(whole) && !inner.some(({ decision }) => isRecorded(decision))) return
+
+    const acts = actsOf(request, told.body, told.error)
+    const keys = new Set(acts.map(keyOf))
+    const waiting = [...inner]
+    for (const outer of acts) {
+      const index = waiting.findIndex(({ act }) => keyOf(act) === keyOf(outer))
+      const [found] = index === -1 ? [] : waiting.splice(index, 1)
+      if (found === undefined) record(outer, whole)
+      else record({ ...outer, ...innerAct(found.act) }, found.decision)
+    }
+    // A listen stream reaches several members. A message that the gateway repeats has no record of
+    // its own, unless it is refused.
+    for (const { act, decision } of waiting.slice(0, mostOfBatch))
+      if (keys.has(keyOf(act)) || decision.outcome === 'denied') record(innerAct(act), decision)
   }
+}
+
+function decisionOf({ denied, error, subject }: McpRequest): Decision {
+  const { about, ...result } = outcomeOf(error, denied)
+  return { ...result, subject: about ?? subject }
+}
+
+function innerDecision({ error }: McpRequest, { denied, failure, subject }: InnerAct): Decision {
+  const { about = subject, ...result } = outcomeOf(error, denied ? subject : undefined)
+  if (result.outcome === 'allowed' && failure !== undefined)
+    return { outcome: 'failed', code: failure, subject }
+  return { ...result, subject: about }
+}
+
+/** Equal for a message of a client and for that message at a member. */
+function keyOf({ action, asked = '' }: Pick<Act, 'action' | 'asked'>): string {
+  return `${action} ${asked}`
+}
+
+function innerAct({ action, tool, arguments: given = '{}' }: InnerAct): Act {
+  return tool === undefined ? { action } : { action, tool, digest: digestOf(given) }
 }
 
 function actsOf(
@@ -121,12 +178,15 @@ function actOf(message: ReadonlyMap<string, string>): Act {
   const method = readString(message.get('method'))
   if (method === undefined) return { action: 'mcp.response' }
   if (method === 'initialize') return { action: 'mcp.session.open' }
-  if (!isCall(message)) return { action: `mcp.${method}` }
   const params = message.get('params')
   const members = params?.startsWith('{') === true ? readObject(params) : undefined
+  const name = readString(members?.get('name'))
+  const asked = name ?? readString(members?.get('uri'))
+  if (!isCall(message)) return { action: `mcp.${method}`, asked }
   return {
     action: 'mcp.tools/call',
-    tool: readString(members?.get('name')),
+    tool: name,
+    asked,
     digest: digestOf(members?.get('arguments') ?? '{}'),
   }
 }

@@ -5,12 +5,12 @@ import { RouteTable } from '../servers/routes.ts'
 import { openServers } from '../servers/open.ts'
 import { ToolFeed } from '../tools/feed/feed.ts'
 import { openTools } from '../tools/open.ts'
-import { RemoteRouter } from '../tools/feed/remote-router.ts'
 import type { Cluster } from './cluster.ts'
 import type { Composition } from './composition.ts'
 import type { Door } from './door.ts'
 import { endpointRules } from './endpoint-rules.ts'
 import type { OutgoingSide } from './outgoing.ts'
+import { remoteTools } from './remote-tools.ts'
 import type { PublicAddress } from './public-address.ts'
 import type { State } from './state.ts'
 import type { Workloads } from './workloads.ts'
@@ -35,10 +35,11 @@ export async function openPlanes(
   const { store, keys } = state
   const { directory } = workloads.runtime
   const { entrance, shares } = door
-  const { hop, peers, sealer, toolGateways } = cluster
+  const { hop, peers, sealer } = cluster
   const { outgoing, held } = outgoingSide
-  const common = { entrance, hop, sealer, outgoing, directory, shares, now }
+  const common = { entrance, hop, sealer, outgoing, directory, shares, now, keys }
   const rules = endpointRules(config)
+  const settings = config.proxy
   const silences = new Silences(now)
 
   const routes = parts.use(await RouteTable.open(store))
@@ -49,19 +50,15 @@ export async function openPlanes(
       routes,
       self: hop.self,
       endpointPolicy: rules.adapter.policy,
-      settings: config.proxy,
+      settings,
       connectionsPerServer: config.limits.connectionsPerServer,
     }),
   )
-  const dataPlane = createDataPlane({
-    ...common,
-    silences,
-    routes,
-    servers,
-    settings: config.proxy,
-  })
+  const dataPlane = createDataPlane({ ...common, silences, routes, servers, settings })
+  const remote = remoteTools(composition, cluster, door, routes)
+  const { policy: endpointPolicy } = rules.tool
   const { tools } = parts.use(
-    await openTools({ ...composition, ...common, store, endpointPolicy: rules.tool.policy }),
+    await openTools({ ...composition, ...common, store, endpointPolicy, send: remote?.send }),
   )
   const aggregate = parts.use(
     await openAggregate({
@@ -74,17 +71,13 @@ export async function openPlanes(
       routes,
       servers,
       tools,
-      keys,
     }),
   )
-  // Where tool gateways serve `/mcp`, this process hands its requests over.
-  const remote =
-    toolGateways === undefined ? [] : [new RemoteRouter({ toolGateways, entrance, hop, sealer })]
   const issuer = (): string => address.origin
   const feed = new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer })
 
   return {
-    endpoints: [dataPlane, ...remote, aggregate, feed],
+    endpoints: [dataPlane, ...(remote === undefined ? [] : [remote.router]), aggregate, feed],
     silences,
     virtualServers: aggregate.virtualServers,
     drain: () => {

@@ -61,7 +61,7 @@ export function authorize<A extends PlainAction, R extends Guarded>(
   action: A,
   resource: R | undefined,
 ): Permit<A, R> {
-  if (resource !== undefined && action === 'use' && resource.spec.anonymous === true)
+  if (resource !== undefined && action === 'use' && isOpenTo(principal, resource))
     return new PermitToken(principal, action, resource)
   checkKnown(principal)
   if (resource === undefined) throw new GatewayError('not_found')
@@ -301,6 +301,11 @@ export function mayRead(principal: Principal, resource: Guarded): boolean {
 export function mayUse(principal: Principal, resource: Guarded): boolean {
   if (isAnonymous(principal)) return false
   return mayWrite(principal, resource) || hasOneRoleOf(principal, resource.spec.requiredRoles ?? [])
+}
+
+/** True if `authorize` lets a caller use the resource. Anonymous callers may, if it says so. */
+export function isOpenTo(principal: Principal, resource: Guarded): boolean {
+  return resource.spec.anonymous === true || mayUse(principal, resource)
 }
 
 /**

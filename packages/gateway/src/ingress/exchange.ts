@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { countUnsent, type Share } from '@mcp-gateway/mcp-http'
 import type { Subject } from '../audit/decision.ts'
+import type { InnerAct } from '../audit/inner-act.ts'
 import type { McpRequest } from '../audit/mcp-requests.ts'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
@@ -45,7 +46,14 @@ export interface Notes {
   readonly subject?: Subject
   /** The resource that the caller was refused by an answer that does not say so. */
   readonly denied?: Subject
+  /** One more message that reaches a member of a virtual server. */
+  readonly inner?: InnerAct
 }
+
+/** Shared, because most requests have no acts. */
+const none: InnerAct[] = []
+/** Acts that one request keeps. A batch has fewer messages. */
+const mostActs = 1000
 
 /**
  * One MCP request and its answer, from its admission until its line in the log is written. Other
@@ -67,6 +75,8 @@ export class Exchange {
   #replica: string | undefined
   #subject: Subject | undefined
   #denied: Subject | undefined
+  /** Empty unless the request is for a virtual server. */
+  #inner: InnerAct[] = none
   #stillMay: ((principal: Principal) => void) | undefined
   /** The exchange's place among the open requests of its caller. */
   #place: Share | undefined
@@ -111,12 +121,18 @@ export class Exchange {
     return this.#body
   }
 
-  /** Adds facts for the log and the audit record. A later fact replaces the one before. */
-  note({ adapter, replica, subject, denied }: Notes): void {
+  /**
+   * Adds facts for the log and the audit record. A later fact replaces the one before; acts are
+   * collected.
+   */
+  note({ adapter, replica, subject, denied, inner }: Notes): void {
     if (adapter !== undefined) this.#adapter = adapter
     if (replica !== undefined) this.#replica = replica
     if (subject !== undefined) this.#subject = subject
     if (denied !== undefined) this.#denied = denied
+    if (inner === undefined) return
+    if (this.#inner === none) this.#inner = []
+    if (this.#inner.length < mostActs) this.#inner.push(inner)
   }
 
   /**
@@ -337,6 +353,7 @@ export class Exchange {
       principal: this.#principal,
       subject: this.#subject,
       denied: this.#denied,
+      inner: this.#inner,
       error,
       handed: this.isHandedOver,
       opening,

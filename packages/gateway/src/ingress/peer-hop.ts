@@ -4,7 +4,7 @@ import { Relay } from '@mcp-gateway/mcp-http'
 import { Pool, type Dispatcher } from 'undici'
 import { GatewayError, unknownSession } from '../core/errors.ts'
 import { headerFilter } from '../core/header-table.ts'
-import type { PeerDirectory } from '../core/directories/peers.ts'
+import type { Peer, PeerDirectory } from '../core/directories/peers.ts'
 import type { Principal } from '../core/principal.ts'
 import { deriveKey } from '../crypto/keys.ts'
 import { requestIdOf } from '../http/edge.ts'
@@ -158,9 +158,7 @@ export class Hop implements AsyncDisposable {
     { request, response, body, principal }: ForHandOver,
     failed: (unsent: boolean) => void,
   ): void {
-    const peer = this.#options.peers
-      .map((directory) => directory.get(owner))
-      .find((found) => found !== undefined)
+    const peer = this.#peer(owner)
     if (peer === undefined) return failed(true)
 
     const { method = '', url = '' } = request
@@ -195,6 +193,41 @@ export class Hop implements AsyncDisposable {
       return { name, rank }
     })
     return ranked.toSorted((a, b) => (a.rank < b.rank ? -1 : 1)).map(({ name }) => name)
+  }
+
+  /**
+   * The way to another process for requests of this process's own, for a caller. Undefined if no
+   * process has the name.
+   */
+  to(
+    name: string,
+    principal: Principal,
+    requestId: string,
+  ): Pick<Dispatcher, 'dispatch'> | undefined {
+    const peer = this.#peer(name)
+    if (peer === undefined) return undefined
+    const { origin } = peer
+    return {
+      dispatch: (options, handler) => {
+        const { method, path: url } = options
+        const body = Buffer.from(options.body as string)
+        const given = options.headers as readonly string[]
+        const headers: Record<string, string> = { 'x-request-id': requestId }
+        for (let index = 0; index < given.length; index += 2) {
+          const header = (given[index] as string).toLowerCase()
+          if (isPassedOn(header)) headers[header] = given[index + 1] as string
+        }
+        headers[hopHeader] = this.sign({ to: name, method, url, headers, principal, body })
+        const signed = { ...options, headers, body, bodyTimeout: 0 }
+        return this.#pool(origin).dispatch(signed, handler)
+      },
+    }
+  }
+
+  #peer(name: string): Peer | undefined {
+    return this.#options.peers
+      .map((directory) => directory.get(name))
+      .find((found) => found !== undefined)
   }
 
   /** The value of the hop header for a request to another process. */

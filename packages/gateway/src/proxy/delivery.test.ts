@@ -88,6 +88,7 @@ test('a call to a replica that refuses learns that its adapter was stopped', asy
     connectionsPerServer: config.limits.connectionsPerServer,
     shares,
     self: hop.self,
+    keys,
   })
   const plane = createDataPlane({ ...common, entrance, hop, servers })
   const server = createServer((request, response) => void plane.take(request, response))

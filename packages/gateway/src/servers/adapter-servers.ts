@@ -70,6 +70,8 @@ export interface AdapterServer {
    * asked.
    */
   heard: boolean | undefined
+  /** The server's reason why it does not tell its era, if it gives one. */
+  refusal: string | undefined
   probing: Promise<Era | undefined> | undefined
   learning: Promise<void> | undefined
 }
@@ -120,9 +122,9 @@ export class AdapterServers {
     const server = this.of(resource)
     const boundMs = probeMs(this.#options.handshakeMs)
     server.probing ??= probe(this.http(resource, upstream, principal), boundMs)
-      .then(({ era, heard, spoke }) => {
+      .then(({ era, heard, refusal, spoke }) => {
         this.#noteHeard(server, heard, spoke)
-        Object.assign(server, { era, legacySide: undefined, probedAt: monotonicNow() })
+        Object.assign(server, { era, refusal, legacySide: undefined, probedAt: monotonicNow() })
         return era
       })
       // A failure must not stand for later requests.
@@ -202,6 +204,7 @@ export class AdapterServers {
       legacySide: undefined,
       probedAt: Number.NEGATIVE_INFINITY,
       heard: undefined,
+      refusal: undefined,
       probing: undefined,
       learning: undefined,
       translator: this.#translator(resource, () => server),

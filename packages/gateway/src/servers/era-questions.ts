@@ -44,7 +44,13 @@ export function probeMs(handshakeMs: number): number {
 export async function probe(
   upstream: HttpUpstream,
   boundMs: number,
-): Promise<{ readonly era: Era | undefined; readonly heard: boolean; readonly spoke: boolean }> {
+): Promise<{
+  readonly era: Era | undefined
+  readonly heard: boolean
+  readonly spoke: boolean
+  /** The server's reason for an answer that does not tell the era. */
+  readonly refusal: string | undefined
+}> {
   const params = {
     _meta: {
       [metaKey.protocolVersion]: modernVersion,
@@ -55,7 +61,12 @@ export async function probe(
   const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
   const { status, message } = await send(upstream, modernHeaders('server/discover'), body, boundMs)
   const era = isVerdict(status) ? eraOf(message?.get('result'), message?.get('error')) : undefined
-  return { era, heard: status !== 0, spoke: message !== undefined || status >= 400 }
+  const said = readString(readObject(message?.get('error'))?.get('message'))
+  const refusal =
+    era === undefined && said !== undefined
+      ? `The server refuses server/discover (HTTP ${status}): ${said.slice(0, 200)}`
+      : undefined
+  return { era, heard: status !== 0, spoke: message !== undefined || status >= 400, refusal }
 }
 
 /**

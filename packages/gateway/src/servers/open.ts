@@ -22,6 +22,8 @@ export interface ServersOptions {
   /** Most requests that may be open at one server outside the runtime. */
   readonly connectionsPerServer: number
   readonly shares: CallerShares
+  /** Keys of 32 bytes that all processes of the gateway share. */
+  readonly keys: readonly Buffer[]
   /** Records the servers that do not answer. */
   readonly silences: Pick<Silences, 'failed' | 'answered'>
   /** The name of this process among the gateways. */
@@ -45,6 +47,7 @@ export function openServers(options: ServersOptions): Servers {
     coldStartMs: settings.coldStartSeconds * 1000,
     endpointPolicy: options.endpointPolicy,
     endpointConnections: { most: options.connectionsPerServer, beyond: 'refuse' },
+    keys: options.keys,
   })
   const guard = new ToolGuard({
     resource: (name) => routes.get(name),

@@ -51,12 +51,16 @@ export class ServerRequests {
     this.#sender = new ModernSender(options.answerTimeoutMs)
   }
 
-  /** Sends a request of a caller. `session` names the session of a legacy client, if any. */
+  /**
+   * Sends a request of a caller. `session` names the session of a legacy client, if any. Modern
+   * servers get `headers` (name, value, name, value) beside those that the gateway decides.
+   */
   request(
     permit: Permit<'use', Adapter>,
     session: string,
     request: ModernRequest,
     exchange: Exchange,
+    headers: readonly string[] = [],
   ): void {
     const { adapters, upstreams } = this.#options
     const fail = (error: unknown): void => {
@@ -73,14 +77,14 @@ export class ServerRequests {
       const ready = upstreams.pick(permit.resource, sticky)
       const era = adapters.known(permit.resource)?.era
       if (ready !== undefined && era !== undefined)
-        return this.#send(permit, session, ready, era, request, exchange)
+        return this.#send(permit, session, ready, era, request, exchange, headers)
     } catch (error) {
       return fail(error)
     }
     this.#prepare(permit, sticky, exchange).then(
       (ready) => {
         if (ready !== undefined)
-          this.#send(permit, session, ready.upstream, ready.era, request, exchange)
+          this.#send(permit, session, ready.upstream, ready.era, request, exchange, headers)
       },
       (error: unknown) => fail(error),
     )
@@ -165,6 +169,7 @@ export class ServerRequests {
     era: Era,
     request: ModernRequest,
     exchange: Exchange,
+    headers: readonly string[],
   ): void {
     const { adapters } = this.#options
     if (era === 'legacy') {
@@ -174,7 +179,9 @@ export class ServerRequests {
       return asModern.request(key, request, exchange)
     }
     this.#stops.set(exchange, () => this.#sender.gone(exchange))
-    this.#sender.send(adapters.http(resource, upstream, principal), request, exchange)
+    const server = adapters.http(resource, upstream, principal)
+    const way = { ...server, headers: () => [...server.headers(), ...headers] }
+    this.#sender.send(headers.length === 0 ? server : way, request, exchange)
   }
 
   /** The replica that a retry names in its state, if that replica exists. */
@@ -207,7 +214,9 @@ export class ServerRequests {
     if (waiting.signal.aborted) return undefined
     if (era === undefined)
       throw new GatewayError('upstream_failed', {
-        detail: 'The server does not answer server/discover. Look into its log.',
+        detail:
+          adapters.known(permit.resource)?.refusal ??
+          'The server does not answer server/discover. Look into its log.',
       })
     return { upstream, era }
   }

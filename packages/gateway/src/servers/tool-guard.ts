@@ -68,6 +68,27 @@ export class ToolGuard {
           'The server speaks another era than this client, so that each call of a batch would be ' +
           'judged and run by itself. Send calls of an adapter with tool rules one by one.',
       })
+    return this.#watch(rules, uid, principal, tools, denied)
+  }
+
+  /** As `watchDenials`, for calls of tools by a request of the gateway itself. */
+  watchCalls(
+    { name, uid }: Resource,
+    principal: Principal,
+    tools: readonly string[],
+    denied: () => void,
+  ): (() => void) | undefined {
+    const rules = this.#rules(name, uid)
+    return rules && this.#watch(rules, uid, principal, tools, denied)
+  }
+
+  #watch(
+    rules: ToolRules,
+    uid: string,
+    principal: Principal,
+    tools: readonly string[],
+    denied: () => void,
+  ): () => void {
     try {
       const effort = new Effort()
       if (tools.some((tool) => rules.allows(principal, tool, undefined, effort) === false)) denied()

@@ -26,6 +26,8 @@ export interface ToolCallerOptions {
   readonly connectionsPerServer: number
   /** Counts the bytes of answers that are held until they are whole. */
   readonly heldBytes: Shares
+  /** Keys of 32 bytes that all processes of the gateway share. */
+  readonly keys: readonly Buffer[]
   readonly now: () => number
 }
 
@@ -53,6 +55,7 @@ export class ToolCaller implements AsyncDisposable {
       coldStartMs: options.callTimeoutMs,
       endpointPolicy: options.endpointPolicy,
       endpointConnections: { most: options.connectionsPerServer, beyond: 'wait' },
+      keys: options.keys,
     })
   }
 

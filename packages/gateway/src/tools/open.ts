@@ -7,7 +7,7 @@ import type { AddressPolicy } from '../lib/net/address-policy.ts'
 import type { Store } from '../store/store.ts'
 import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import { ToolCaller } from './caller.ts'
-import { RegisteredTools } from './registered-tools.ts'
+import { RegisteredTools, type SendCall } from './registered-tools.ts'
 
 export interface ToolsOptions {
   readonly store: Pick<Store, 'list' | 'watch'>
@@ -16,6 +16,10 @@ export interface ToolsOptions {
   readonly config: Pick<Config, 'tools' | 'proxy' | 'limits'>
   readonly outgoing: DecideOutgoing
   readonly shares: CallerShares
+  /** Keys of 32 bytes that all processes of the gateway share. */
+  readonly keys: readonly Buffer[]
+  /** Calls tools in another process. Absent: this process calls them. */
+  readonly send?: SendCall | undefined
   readonly now: () => number
 }
 
@@ -38,16 +42,16 @@ export async function openTools(
         answerLimitBytes: settings.answerLimitBytes,
         connectionsPerServer: limits.callsPerServer,
         heldBytes: options.shares.heldBytes,
+        keys: options.keys,
         now: options.now,
       }),
     )
+    const {
+      send = ((permit, invocation, output) => caller.call(permit, invocation, output)) as SendCall,
+    } = options
 
     const checks = parts.use(new SchemaChecks())
-    const tools = parts.use(
-      await RegisteredTools.open(options.store, checks, (permit, invocation, output) =>
-        caller.call(permit, invocation, output),
-      ),
-    )
+    const tools = parts.use(await RegisteredTools.open(options.store, checks, send))
     return { tools, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
   } catch (error) {
     await parts[Symbol.asyncDispose]()

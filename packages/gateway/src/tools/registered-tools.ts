@@ -48,6 +48,8 @@ export type SendCall = (
   permit: Permit<'use', CalledTool>,
   invocation: Invocation,
   output: OutputCheck,
+  /** The arguments that headers repeat, if MCP carries the call. */
+  declaredHeaders: readonly DeclaredHeader[],
 ) => Promise<CallResult>
 
 /**
@@ -144,6 +146,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
           output === undefined
             ? undefined
             : (json) => output.mistakes(json, invocation.cancellation),
+          prepared.headers,
         )
       },
     }

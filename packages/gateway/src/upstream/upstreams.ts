@@ -31,6 +31,8 @@ export interface UpstreamOptions {
   readonly endpointPolicy: AddressPolicy
   /** As `EndpointOptions.connections`. */
   readonly endpointConnections: EndpointOptions['connections']
+  /** As `EndpointOptions.keys`. */
+  readonly keys?: EndpointOptions['keys']
 }
 
 /** Chooses replicas, and keeps the connections to them and to servers elsewhere. */
@@ -179,9 +181,18 @@ export class Upstreams implements AsyncDisposable {
     if (status === 404) this.#sessionsOutlive.delete(resource.uid)
   }
 
-  /** @throws GatewayError as `Endpoints.checkLoop` */
+  /**
+   * Refuses a request that came from here and would go to an endpoint again, without end.
+   * @throws GatewayError `loop_detected`
+   */
   checkLoop({ spec }: Resource, request: IncomingMessage): void {
-    if (spec.endpoint !== undefined) this.#endpoints.checkLoop(request)
+    if (spec.endpoint !== undefined && this.cameFromHere(request))
+      throw new GatewayError('loop_detected')
+  }
+
+  /** True if a process of this gateway has sent a request, to an endpoint. */
+  cameFromHere(request: IncomingMessage): boolean {
+    return this.#endpoints.cameFromHere(request)
   }
 
   /** True if a replica of this name exists and is not about to go for good. */

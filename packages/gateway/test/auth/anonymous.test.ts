@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { IdentityProvider } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway, type Exchange, type Sending } from '../fixtures/gateway.ts'
+import { ElsewhereMember } from '../fixtures/elsewhere-member.ts'
+import { adapterAt, serve, textOf } from '../fixtures/many-servers.ts'
 import { modernRequest } from '../fixtures/mcp-requests.ts'
 
 const audience = 'mcp-gateway'
@@ -21,7 +23,7 @@ beforeAll(async () => {
     accounts: { owner: { roles: ['mcp.engineer'] }, stranger: { roles: ['other'] } },
   })
   gateway = await TestGateway.open({
-    tools: { endpointNetworks: ['127.0.0.0/8'] },
+    endpointNetworks: ['127.0.0.0/8'],
     identity: {
       mode: 'oidc',
       allowAnonymous: true,
@@ -261,4 +263,21 @@ test('an adapter closes again at once', async () => {
   expect(await use()).toBe(200)
   await gateway.patch(name, { anonymous: null })
   await expect.poll(use).toBe(401)
+})
+
+test('an adapter that is open to everyone is open in a virtual server, too', async () => {
+  await using member = await ElsewhereMember.start({
+    tools: [{ name: 'run' }],
+    resources: [{ uri: 'file:///x', name: 'x' }],
+  })
+  const more = { requiredRoles: ['boss'], anonymous: true }
+  const adapter = await adapterAt(gateway, member.endpoint, more)
+  const members = [{ adapter, alias: 'a' }]
+  const server = await serve(gateway, members, { requiredRoles: ['other'] })
+  const stranger = await bearer('stranger')
+  await expect.poll(() => server.names(stranger)).toEqual(['a_run'])
+  const called = await server.ask('tools/call', { name: 'a_run' }, stranger)
+  expect(textOf(called)).toBe('did run')
+  const read = await server.ask('resources/read', { uri: 'a+file:///x' }, stranger)
+  expect(read.message.result).toBeDefined()
 })

@@ -1,26 +1,24 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { GatewayError } from '../../core/errors.ts'
-import type { PeerDirectory } from '../../core/directories/peers.ts'
 import type { Entrance } from '../../ingress/entrance.ts'
 import type { Exchange } from '../../ingress/exchange.ts'
 import { ownerFailed, type Hop } from '../../ingress/peer-hop.ts'
 import { type SessionSealer } from '../../ingress/session-sealer.ts'
 import { sessionIdOf } from '../../ingress/mcp-path.ts'
 import { checkKnown } from '../../core/permission.ts'
-import { monotonicNow } from '../../lib/clock.ts'
+import type { GatewayTurns } from './gateway-turns.ts'
 
 /** Stands for an adapter's incarnation in the sealed session ids of `/mcp`. */
 export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
 
 export interface RemoteRouterOptions {
-  readonly toolGateways: PeerDirectory
+  readonly turns: GatewayTurns
   readonly entrance: Entrance
   readonly hop: Hop
   readonly sealer: SessionSealer
+  /** True if adapters join `/mcp`, which only a process with adapters can serve. */
+  readonly adaptersJoin: () => boolean
 }
-
-/** A tool gateway that could not be reached is tried last for so long. */
-const restMs = 2000
 
 /**
  * `/mcp` if tool gateways serve it. Authenticates requests here and hands each to a tool gateway; a
@@ -28,16 +26,13 @@ const restMs = 2000
  */
 export class RemoteRouter {
   readonly #options: RemoteRouterOptions
-  readonly #open = new Map<string, number>()
-  readonly #restsUntil = new Map<string, number>()
-  #turn = 0
 
   constructor(options: RemoteRouterOptions) {
     this.#options = options
   }
 
   take(request: IncomingMessage, response: ServerResponse): boolean {
-    if (!/^\/mcp\/?(\?|$)/.test(request.url ?? '')) return false
+    if (!/^\/mcp\/?(\?|$)/.test(request.url ?? '') || this.#options.adaptersJoin()) return false
     this.#options.entrance.admit(request, response, '/mcp', (exchange) => {
       checkKnown(exchange.principal)
       exchange.checkMethod()
@@ -48,7 +43,7 @@ export class RemoteRouter {
 
   #pass(exchange: Exchange): void {
     const sealed = sessionIdOf(exchange.request)
-    if (sealed === undefined) return this.#tryOne(exchange, this.#order())
+    if (sealed === undefined) return this.#tryOne(exchange, this.#options.turns.order())
     const { replica: owner } = this.#options.sealer.open(sealed, routerUid, exchange.principal)
     this.#send(owner, exchange, (unsent) => exchange.fail(ownerFailed(unsent)))
   }
@@ -73,41 +68,14 @@ export class RemoteRouter {
   }
 
   #send(name: string, exchange: Exchange, failed: (unsent: boolean) => void): void {
-    const { hop } = this.#options
-    this.#open.set(name, (this.#open.get(name) ?? 0) + 1)
-    let settled = false
-    const settle = (): void => {
-      if (settled) return
-      settled = true
-      const left = (this.#open.get(name) ?? 1) - 1
-      if (left > 0) this.#open.set(name, left)
-      else this.#open.delete(name)
-    }
+    const { hop, turns } = this.#options
+    const settle = turns.begin(name)
     exchange.response.once('close', settle)
     exchange.note({ replica: name })
     hop.forward(name, exchange, (unsent) => {
       settle()
-      if (unsent) this.#restsUntil.set(name, monotonicNow() + restMs)
+      if (unsent) turns.rest(name)
       failed(unsent)
     })
-  }
-
-  /**
-   * Sorts the tool gateways: ready and reachable ones first, then those with the fewest open
-   * requests. Equal ones take turns.
-   */
-  #order(): readonly string[] {
-    const now = monotonicNow()
-    for (const [name, until] of this.#restsUntil) if (until <= now) this.#restsUntil.delete(name)
-    const peers = [...this.#options.toolGateways.entries()].map(([name, { ready }]) => ({
-      name,
-      waits: !ready || this.#restsUntil.has(name),
-      open: this.#open.get(name) ?? 0,
-    }))
-    const turn = (this.#turn = (this.#turn + 1) % Math.max(1, peers.length))
-    const inTurn = [...peers.slice(turn), ...peers.slice(0, turn)]
-    return inTurn
-      .sort((a, b) => Number(a.waits) - Number(b.waits) || a.open - b.open)
-      .map(({ name }) => name)
   }
 }
