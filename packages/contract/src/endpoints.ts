@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { AdapterInput, AdapterResource, Owner, OwnerInput, ResourceStatus } from './adapters.ts'
 import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-keys.ts'
+import { discovery } from './discovery-endpoints.ts'
 import { GatewayStatus } from './gateway-status.ts'
 import { AdapterPatch, ToolPatch } from './patches.ts'
 import { ListQuery, LogsQuery, PageQuery } from './queries.ts'
@@ -534,6 +535,7 @@ export const endpoints = {
   patchServer: servers.patch,
   deleteServer: servers.delete,
   serverStatus: servers.status,
+  ...discovery,
   gatewayStatus: {
     method: 'get',
     path: '/status',

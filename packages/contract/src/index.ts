@@ -1,5 +1,7 @@
 export * from './adapters.ts'
 export * from './api-keys.ts'
+export * from './discovery.ts'
+export * from './discovery-endpoints.ts'
 export * from './endpoints.ts'
 export * from './gateway-status.ts'
 export * from './openapi.ts'

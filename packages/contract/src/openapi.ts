@@ -61,9 +61,9 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
 }
 
 function parameters({ path, problems, query }: Endpoint): Operation {
-  const [, name] = /\{(\w+)\}/.exec(path) ?? []
+  const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => [name, z.string()])
   return {
-    ...(name === undefined ? {} : { path: z.object({ [name]: z.string() }) }),
+    ...(names.length === 0 ? {} : { path: z.object(Object.fromEntries(names)) }),
     ...(problems.includes(412) ? { header: conditional } : {}),
     ...(query === undefined ? {} : { query }),
   }
@@ -104,7 +104,7 @@ function successResponse(success: Endpoint['success']): Operation {
 }
 
 function contentOf({ schema, type }: Endpoint['success']): Operation | undefined {
-  if (schema !== undefined) return { 'application/json': { schema } }
+  if (schema !== undefined) return { [type ?? 'application/json']: { schema } }
   return type === undefined ? undefined : { [type]: { schema: z.string() } }
 }
 

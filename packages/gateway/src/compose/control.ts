@@ -50,6 +50,7 @@ export function openControl(
       servers: permittedCollection(store.servers),
       serverLimits: config.servers,
       membersOf: (server, principal) => planes.virtualServers.membersOf(server, principal),
+      originOf: (request) => published.callers.client.originOf(request),
       recheckMs: door.recheckMs,
       version,
       audit: auditApiRequests(audited, addressOf),

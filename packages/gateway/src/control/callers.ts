@@ -23,16 +23,17 @@ const smallAnswer = 16 * 1024
 
 /**
  * Makes all routes added later identify their caller, and refuse anonymous callers before reading
- * the body.
+ * the body, unless the routes decide for themselves.
  */
 export function knowCallers(
   app: FastifyInstance,
   { authenticate, challenge, shares }: CallerOptions,
+  admits: 'known' | 'all' = 'known',
 ): void {
   app.decorateRequest('principal', null)
   app.addHook('onRequest', async (request, reply) => {
     request.principal = await authenticate(request.raw)
-    checkKnown(request.principal)
+    if (admits === 'known') checkKnown(request.principal)
     take(shares.requests, 1, 'open requests', reply)
   })
 

@@ -5,7 +5,9 @@ import { addApiDocument } from './api-document.ts'
 import { addApiKeys } from './api-keys/api-key-routes.ts'
 import { addAuditTrail } from './audit-trail.ts'
 import { knowCallers, type CallerOptions } from './callers.ts'
+import { addDiscovery, type DiscoveryOptions } from './discovery/discovery-routes.ts'
 import { addGatewayStatus, type GatewayStatusOptions } from './gateway-status.ts'
+import { listOfKind, ofKind } from './kinds/kind.ts'
 import type { ResourceKinds } from './kinds/kinds.ts'
 import { addResources, type ResourceRouteOptions } from './resources/resource-routes.ts'
 import type { SecretRegistryOptions } from './secrets/secret-registry.ts'
@@ -19,7 +21,8 @@ export interface ControlPlaneOptions
     SecretRegistryOptions,
     ServerRouteOptions,
     CallerOptions,
-    GatewayStatusOptions {
+    GatewayStatusOptions,
+    Pick<DiscoveryOptions, 'originOf'> {
   readonly kinds: ResourceKinds
   /** Read side only. The reconciler alone writes to a runtime. */
   readonly runtime: ResourceRouteOptions['runtime'] & GatewayStatusOptions['runtime']
@@ -27,8 +30,8 @@ export interface ControlPlaneOptions
 }
 
 /**
- * The control plane: `/adapters`, `/tools`, `/api-keys`, `/secrets`, `/servers`, `/status`, and their API
- * document.
+ * The control plane: `/adapters`, `/tools`, `/api-keys`, `/secrets`, `/servers`, `/status`, the
+ * addresses at which clients find servers, and the API document.
  */
 export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
   addJsonParser(app)
@@ -42,6 +45,16 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     addSecrets(resources, options)
     addServers(resources, options)
     addGatewayStatus(resources, options)
+  })
+  void app.register(async (discovery) => {
+    addAuditTrail(discovery, options.audit)
+    knowCallers(discovery, options, 'all')
+    const { adapter } = options.kinds
+    const adapters = {
+      get: ofKind(options.store, adapter).get,
+      list: listOfKind(options.sealedResources, adapter).list,
+    }
+    addDiscovery(discovery, { ...options, adapters })
   })
   addApiDocument(app, options.version)
 }

@@ -309,6 +309,14 @@ export function isOpenTo(principal: Principal, resource: Guarded): boolean {
 }
 
 /**
+ * True if a caller may send MCP traffic, by the rule of `authorize(…, 'use', …)`. So registries show
+ * the server.
+ */
+export function mayConnect(principal: Principal, resource: Guarded): boolean {
+  return resource.spec.anonymous === true || mayUse(principal, resource)
+}
+
+/**
  * True if a caller may read a workload's output. An offer shows the resource, but not its output.
  */
 export function mayReadLogs(

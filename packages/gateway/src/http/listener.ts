@@ -134,6 +134,8 @@ function createApi(
     bodyLimit: options.bodyLimitBytes,
     forceCloseConnections: false,
     exposeHeadRoutes: true,
+    // Names in registries have up to 200 characters.
+    routerOptions: { maxParamLength: 256 },
     schemaController: { compilersFactory: noSchemas },
     genReqId: (request) => requestIdOf(request),
     frameworkErrors: (error, request, reply) => {

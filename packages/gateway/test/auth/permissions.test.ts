@@ -295,7 +295,62 @@ function endingRoutes({ kind, make, restarted }: Kind): Route[] {
   ]
 }
 
+/** Makes a virtual server of the owner. */
+async function freshServer(): Promise<string> {
+  const name = `v${randomUUID().slice(0, 8)}`
+  const { status } = await gateway.send('/servers', {
+    headers: { ...gateway.credentials, ...json },
+    body: JSON.stringify({ name, ...roles }),
+  })
+  expect(status).toBe(201)
+  return name
+}
+
+function serverRoute(
+  verb: string,
+  rest: string,
+  expected: Readonly<Record<Known, Outcome>>,
+  body?: object,
+): Route {
+  const type = verb === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+  return {
+    name: `${verb} /servers/{name}${rest}`,
+    expected,
+    send: async (headers) =>
+      gateway.send(`/servers/${await freshServer()}${rest}`, {
+        method: verb,
+        headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      }),
+  }
+}
+
+const serverRoutes: readonly Route[] = [
+  {
+    name: 'GET /servers',
+    expected: everybody,
+    send: (headers) => gateway.send('/servers', { method: 'GET', headers }),
+  },
+  {
+    name: 'POST /servers',
+    expected: { stranger: 201, reader: 201, owner: 201, admin: 201 },
+    send: (headers) =>
+      gateway.send('/servers', {
+        headers: { ...headers, ...json },
+        body: JSON.stringify({ name: `n${randomUUID().slice(0, 8)}` }),
+      }),
+  },
+  serverRoute('GET', '', seen),
+  serverRoute('GET', '/status', seen),
+  serverRoute('PUT', '', owned, roles),
+  serverRoute('PATCH', '', owned, { title: 'Changed' }),
+  serverRoute('DELETE', '', { ...owned, owner: 204, admin: 204 }),
+  serverRoute('GET', '/server-card', seen),
+  serverRoute('GET', '/mcp/server-card', seen),
+]
+
 const routes: readonly Route[] = [
+  ...serverRoutes,
   ...kinds.flatMap((kind) => [
     ...readingRoutes(kind),
     ...changingRoutes(kind),
@@ -487,6 +542,32 @@ const routes: readonly Route[] = [
   ),
 ]
 
+/** The places where clients find servers. `anonymous` is the outcome for callers without a name. */
+function discoveryRoutes(anonymous: Outcome): Route[] {
+  const found = (name: string, path: () => Promise<string>, one: boolean): Route => ({
+    name: `GET ${name}`,
+    expected: one ? seen : everybody,
+    ...(one ? {} : { anonymous }),
+    send: async (headers) => gateway.send(await path(), { method: 'GET', headers }),
+  })
+  const versions = async (): Promise<string> =>
+    `/v0.1/servers/127.0.0.1%2Fadapters.${await fresh()}/versions`
+  return [
+    ...['/.well-known/mcp/catalog.json', '/.well-known/ai-catalog.json', '/v0.1/servers'].map(
+      (path) => found(path, async () => path, false),
+    ),
+    ...['/server-card', '/mcp/server-card'].map((rest) =>
+      found(`/adapters/{name}${rest}`, async () => `/adapters/${await fresh()}${rest}`, true),
+    ),
+    found('/v0.1/servers/{serverName}/versions', versions, true),
+    found(
+      '/v0.1/servers/{serverName}/versions/{version}',
+      async () => `${await versions()}/latest`,
+      true,
+    ),
+  ]
+}
+
 /** Routes of a gateway that asks for no caller: an adapter that is open to all. */
 const openRoutes: readonly Route[] = [
   ...(['POST', 'GET', 'DELETE'] as const).map((method): Route => ({
@@ -523,6 +604,7 @@ async function open(allowAnonymous: boolean, sessions = {}): Promise<void> {
     tools: { endpointNetworks: ['127.0.0.0/8'] },
     apiKeys: { maxPerPrincipal: 1000 },
     secrets: { maxPerPrincipal: 1000 },
+    servers: { maxPerPrincipal: 1000 },
     edge: { trustedProxies: ['127.0.0.0/8'] },
     identity: {
       mode: 'oidc',
@@ -563,13 +645,21 @@ test('the table has every route of the API', () => {
     verbs.filter((verb) => verb in operations).map((verb) => `${verb.toUpperCase()} ${path}`),
   )
   expect(described.length).toBeGreaterThan(30)
-  const names = new Set(routes.map(({ name }) => name))
+  const names = new Set([...routes, ...discoveryRoutes(200)].map(({ name }) => name))
   expect(described.filter((route) => !names.has(route))).toEqual([])
 })
 
 describe.each([
-  { where: 'must be somebody', allowAnonymous: false, at: routes },
-  { where: 'need not be somebody', allowAnonymous: true, at: [...routes, ...openRoutes] },
+  {
+    where: 'must be somebody',
+    allowAnonymous: false,
+    at: [...routes, ...discoveryRoutes('401 unauthenticated')],
+  },
+  {
+    where: 'need not be somebody',
+    allowAnonymous: true,
+    at: [...routes, ...openRoutes, ...discoveryRoutes(200)],
+  },
 ])('the permissions of callers where $where', ({ allowAnonymous, at }) => {
   beforeAll(() => open(allowAnonymous))
   afterAll(() => gateway[Symbol.asyncDispose]())

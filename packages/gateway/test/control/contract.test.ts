@@ -14,6 +14,8 @@ const order = [
   'transfer',
   'restart',
   'status',
+  'card',
+  'catalog',
   'logs',
   'delete',
   'revoke',
@@ -34,7 +36,10 @@ beforeAll(async () => {
 afterAll(() => gateway[Symbol.asyncDispose]())
 
 function call({ method, path, body, audit }: Endpoint): Promise<Exchange> {
-  const target = path.replace(/\{\w+\}/, names.get(audit.kind) ?? 'nothing')
+  const target = path
+    .replace('{serverName}', `127.0.0.1%2Fadapters.${names.get('adapter')}`)
+    .replace('{version}', 'latest')
+    .replace(/\{\w+\}/, names.get(audit.kind) ?? 'nothing')
   const type = body === undefined ? {} : { 'content-type': body.type }
   return gateway.send(target, {
     method: method.toUpperCase(),
@@ -80,7 +85,7 @@ describe('An endpoint of the contract', () => {
         .filter(([, endpoint]) => endpoint.path === path)
         .map(([, { method }]) => method.toUpperCase())
       const other = ['POST', 'PUT', 'DELETE', 'PATCH'].find((method) => !methods.includes(method))
-      const { status, headers } = await gateway.send(path.replace(/\{\w+\}/, 'nothing'), {
+      const { status, headers } = await gateway.send(path.replaceAll(/\{\w+\}/g, 'nothing'), {
         method: other ?? 'POST',
         headers: admin,
       })

@@ -8,8 +8,13 @@ export function etag({ uid, version }: Pick<Stored, 'uid' | 'version'>): string 
 }
 
 /** True if `If-None-Match` holds the current tag. */
-export function isKnown({ headers }: FastifyRequest, resource: Stored): boolean {
-  return splitTags(headers['if-none-match']).includes(etag(resource))
+export function isKnown(request: FastifyRequest, resource: Stored): boolean {
+  return knowsTag(request, etag(resource))
+}
+
+/** True if `If-None-Match` holds a tag. */
+export function knowsTag({ headers }: FastifyRequest, tag: string): boolean {
+  return splitTags(headers['if-none-match']).includes(tag)
 }
 
 /**
