@@ -7,7 +7,7 @@ import {
   ServerCard,
   serverCardType,
 } from './discovery.ts'
-import type { Endpoint } from './endpoints.ts'
+import type { Endpoint } from './endpoint.ts'
 
 const cached = {
   ETag: 'For If-None-Match.',
