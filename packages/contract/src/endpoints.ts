@@ -4,6 +4,7 @@ import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-k
 import { discovery } from './discovery-endpoints.ts'
 import type { Endpoint } from './endpoint.ts'
 import { GatewayStatus } from './gateway-status.ts'
+import { ImportInput, ImportQuery, ImportResult } from './import.ts'
 import { AdapterPatch, ToolPatch } from './patches.ts'
 import { ListQuery, LogsQuery, PageQuery } from './queries.ts'
 import { SecretDeletion, SecretInput, SecretPatch, SecretResource } from './secrets.ts'
@@ -509,6 +510,25 @@ export const endpoints = {
   deleteServer: servers.delete,
   serverStatus: servers.status,
   ...discovery,
+  importFile: {
+    method: 'post',
+    path: '/import',
+    summary:
+      'Register what a configuration file of a client, or a server.json of a registry, names. ' +
+      'As text/plain, the body is the file itself.',
+    query: ImportQuery,
+    body: {
+      type: 'application/json',
+      schema: ImportInput,
+      example: {
+        file: { mcpServers: { files: { command: 'npx', args: ['-y', '${input:package}'] } } },
+        inputs: { 'input:package': '@modelcontextprotocol/server-filesystem' },
+      },
+    },
+    success: { status: 200, description: 'The outcome of each entry.', schema: ImportResult },
+    problems: [403, 413, 415],
+    audit: { kind: 'import', verb: 'run', always: false },
+  },
   gatewayStatus: {
     method: 'get',
     path: '/status',

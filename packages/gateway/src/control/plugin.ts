@@ -7,6 +7,7 @@ import { addAuditTrail } from './audit-trail.ts'
 import { knowCallers, type CallerOptions } from './callers.ts'
 import { addDiscovery, type DiscoveryOptions } from './discovery/discovery-routes.ts'
 import { addGatewayStatus, type GatewayStatusOptions } from './gateway-status.ts'
+import { addImport } from './import/import-routes.ts'
 import { listOfKind, ofKind } from './kinds/kind.ts'
 import type { ResourceKinds } from './kinds/kinds.ts'
 import { addResources, type ResourceRouteOptions } from './resources/resource-routes.ts'
@@ -45,6 +46,7 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     addSecrets(resources, options)
     addServers(resources, options)
     addGatewayStatus(resources, options)
+    addImport(resources, { ...options, adapter: options.kinds.adapter })
   })
   void app.register(async (discovery) => {
     addAuditTrail(discovery, options.audit)

@@ -142,7 +142,7 @@ const deepest = 100
 const mostMembers = 20_000
 
 /** The limit that a body exceeds, so that it cannot be checked at all. */
-function boundMistake(value: object): Mistake | undefined {
+export function boundMistake(value: object): Mistake | undefined {
   let members = 0
   let level: readonly object[] = [value]
   for (let depth = 1; level.length > 0; depth += 1) {

@@ -35,6 +35,7 @@ export const mistakeTable = {
   more_mistakes: 'The request has more mistakes than the answer lists.',
   name_mismatch: 'The name in the body is not the name in the path.',
   name_reserved: 'The gateway needs this name itself. Choose another name.',
+  relative_path: 'The path is relative, and the gateway does not know to which folder.',
   schema_not_object: 'An `inputSchema` must have the type `object`.',
   secret_key_not_found: 'The secret exists, but has no such key.',
   secret_not_found: 'There is no such secret, or the caller may not use it.',
@@ -44,6 +45,7 @@ export const mistakeTable = {
   too_many_members: 'The body has too many members and elements.',
   too_many_unknown_fields: 'The body has too many members that are not known.',
   unknown_field: 'The member is not known here.',
+  unsupported_package: 'The gateway cannot run packages of this kind.',
   variable_not_allowed: 'The variable changes which program runs, or is reserved.',
 } as const
 
@@ -51,6 +53,7 @@ export type MistakeCode = keyof typeof mistakeTable
 
 /** Every warning about a request that was carried out, by its stable code. */
 export const warningTable = {
+  not_imported: 'The member belongs to the client, and has no meaning for an adapter.',
   no_effect: 'The member has no effect beside an endpoint.',
   nothing_allowed: 'No tool rule allows anything, so every tool is denied.',
   placeholder: 'The value holds a placeholder of a client. The gateway does not expand it.',

@@ -29,7 +29,7 @@ export function addJsonParser(app: FastifyInstance): void {
  * Fastify's own reader would keep every piece of a body, however small.
  * @throws GatewayError `body_too_large`
  */
-function readWhole(body: IncomingMessage, limit: number): Promise<Buffer> {
+export function readWhole(body: IncomingMessage, limit: number): Promise<Buffer> {
   const pieces = new Pieces()
   return new Promise((resolve, reject) => {
     const tooLarge = (): void => {

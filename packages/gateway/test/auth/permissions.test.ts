@@ -327,6 +327,16 @@ function serverRoute(
 
 const serverRoutes: readonly Route[] = [
   {
+    name: 'POST /import',
+    expected: { stranger: '403 forbidden', reader: '403 forbidden', owner: 200, admin: 200 },
+    keeper: '403 forbidden',
+    send: (headers) =>
+      gateway.send('/import', {
+        headers: { ...headers, ...json },
+        body: JSON.stringify({ file: { mcpServers: {} } }),
+      }),
+  },
+  {
     name: 'GET /servers',
     expected: everybody,
     send: (headers) => gateway.send('/servers', { method: 'GET', headers }),

@@ -238,7 +238,7 @@ describe('A Server Card', () => {
     ['stranger', '404 not_found'],
     ['nobody', '401 unauthenticated'],
   ] as const)(
-    'of a hidden server looks to %s like one of a missing server',
+    'the card of a hidden server looks to %s like that of a missing server',
     async (caller, told) => {
       for (const name of [
         `adapters/${closed}`,
@@ -279,7 +279,7 @@ describe('A catalog of Server Cards', () => {
 describe('Answers about servers', () => {
   const paths = ['/v0.1/servers', '/.well-known/mcp/catalog.json']
 
-  test.each(paths)('of %s may be shared only where everybody gets them', async (path) => {
+  test.each(paths)('caches may share %s only where everybody gets it', async (path) => {
     const [known, unknown] = [await get(path, 'reader'), await get(path, 'nobody')]
     expect(known.headers['cache-control']).toBe('private, max-age=60')
     expect(unknown.headers['cache-control']).toBe('public, max-age=60')
@@ -287,7 +287,7 @@ describe('Answers about servers', () => {
       expect(headers['vary']).toContain('Authorization, X-API-Key')
   })
 
-  test.each(paths)('of %s are not sent again to a client that has them', async (path) => {
+  test.each(paths)('a client that has %s does not get it again', async (path) => {
     const { headers } = await get(path, 'reader')
     const again = await get(path, 'reader', { 'if-none-match': headers['etag'] })
     expect(again.status).toBe(304)
