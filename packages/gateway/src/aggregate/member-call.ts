@@ -15,6 +15,7 @@ import { removed } from './lookup.ts'
 import type { Member } from './member.ts'
 import { showResult, type Clashes } from './member-messages.ts'
 import { memberCapabilities, passQuestions } from './questions.ts'
+import type { ShownItem } from './shown-item.ts'
 
 /** The parts of an aggregate that one call to a member needs. */
 export interface CallContext {
@@ -30,9 +31,14 @@ export interface CallContext {
   readonly shorten: (result: RawObject) => RawObject
   /** Receives the code of the reason why the member did not serve. */
   readonly failed: (code: string) => void
+  /** Sends the request once more. Undefined for a request that may not run twice. */
+  readonly again: (() => void) | undefined
   /** The call is over. */
   readonly over: () => void
 }
+
+/** Errors of a connection that broke. Those without a code come from a legacy session. */
+const broken = new Set([undefined, 'upstream_failed', 'upstream_unreachable'])
 
 /**
  * One request of a client on its way to a member and back. The member sees ids, tokens, names and
@@ -46,6 +52,7 @@ export class MemberCall implements Exchange {
   readonly #token = JSON.stringify(randomBytes(12).toString('base64url'))
   #progress = Number.NEGATIVE_INFINITY
   #over = false
+  #repeated = false
 
   constructor(client: Exchange, request: ModernRequest, context: CallContext) {
     this.#client = client
@@ -84,12 +91,24 @@ export class MemberCall implements Exchange {
 
   answer(status: number, text: string): void {
     if (this.#over) return
+    const message = readObject(text)
+    const error = readObject(message?.get('error')) ?? new Map<string, string>()
+    if (status === 502 && this.#repeats(error)) return
+
     this.#over = true
     this.#context.over()
-    const message = readObject(text)
     const result = readObject(message?.get('result'))
     if (result !== undefined) return this.#answerResult(result)
-    this.#answerError(status, readObject(message?.get('error')) ?? new Map<string, string>())
+    this.#answerError(status, error)
+  }
+
+  /** Sends a request once more if its server broke off, and if the request may run twice. */
+  #repeats(error: RawObject): boolean {
+    const { again } = this.#context
+    if (again === undefined || this.#repeated || !broken.has(codeOf(error))) return false
+    this.#repeated = true
+    again()
+    return true
   }
 
   /** Ends the call for a caller who may no longer use the member. */
@@ -170,7 +189,7 @@ export class MemberCall implements Exchange {
     // The member could not be reached, or disagrees with the gateway about this very hop.
     if (status >= 500 || ofHop) {
       this.#context.member.doubt()
-      const reason = readString(readObject(error.get('data'))?.get('code'))
+      const reason = codeOf(error)
       if (reason !== undefined) this.#context.failed(reason)
       return this.#fail(status < 500 ? 200 : status, said, error.get('data'))
     }
@@ -202,6 +221,20 @@ export class MemberCall implements Exchange {
     }
     this.#client.answer(status, errorAnswer(id, errorCode.internal, text, origin))
   }
+}
+
+/** True for requests that only read, and for calls of tools that say so or are idempotent. */
+export function mayRunTwice(
+  { method, params }: ModernRequest,
+  tool: ShownItem | undefined,
+): boolean {
+  if (params.has('requestState')) return false
+  if (method !== 'tools/call') return true
+  return tool?.hints?.readOnlyHint === true || tool?.hints?.idempotentHint === true
+}
+
+function codeOf(error: RawObject): string | undefined {
+  return readString(readObject(error.get('data'))?.get('code'))
 }
 
 /** The completion of servers that complete nothing. */

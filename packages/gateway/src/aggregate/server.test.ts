@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import {
   errorAnswer,
   metaKey,
@@ -134,7 +135,7 @@ describe('a call through the aggregate', () => {
     expect(ask('tools/call', { name: 'none' }).message.error.message).toBe('Unknown tool: none')
   })
 
-  test('a member that cannot be reached is a result that the model reads', () => {
+  test('a member that cannot be reached is a result that the model reads', async () => {
     const a = new ScriptedMember('a')
     a.list('resources', 'x:1', { uri: 'x:1' })
     a.answer = ({ id }, exchange) =>
@@ -146,6 +147,7 @@ describe('a call through the aggregate', () => {
       { isError: true, content: [{ text: 'A (a): The server could not be reached.' }] },
     ])
     const read = ask('resources/read', { uri: 'a+x:1' })
+    await setImmediate()
     expect([read.status, read.message.error]).toEqual([
       502,
       {
@@ -155,6 +157,56 @@ describe('a call through the aggregate', () => {
       },
     ])
     expect(a.doubts).toBe(2)
+  })
+
+  test.each([
+    ['reads', { readOnlyHint: true }, 2],
+    ['is idempotent', { idempotentHint: true }, 2],
+    ['may not run twice', {}, 1],
+  ])(
+    'a call whose server breaks off is sent again if its tool %s',
+    async (_, annotations, times) => {
+      const a = new ScriptedMember('a', [])
+      a.list('tools', 'run', { name: 'run', annotations })
+      const { answer } = a
+      a.answer = ({ id }, exchange) => {
+        a.answer = answer
+        exchange.answer(502, errorAnswer(id, -32603, 'The server was ended by SIGKILL.'))
+      }
+      const called = aggregate([a]).ask('tools/call', { name: 'a_run' })
+      await setImmediate()
+
+      expect(called.message.result.isError).toBe(times === 1 ? true : undefined)
+      expect(a.requests).toHaveLength(times)
+      expect(new Set(a.requests.map(({ id }) => id)).size).toBe(times)
+    },
+  )
+
+  test('a call is sent again once at most, and not for a client that has left', async () => {
+    const a = new ScriptedMember('a', [])
+    a.list('tools', 'run', { name: 'run', annotations: { readOnlyHint: true } })
+    a.answer = ({ id }, exchange) =>
+      exchange.answer(502, errorAnswer(id, -32603, 'The server was ended by SIGKILL.'))
+    const { ask, server } = aggregate([a])
+    const called = ask('tools/call', { name: 'a_run' })
+    await setImmediate()
+    expect([called.message.result.isError, a.requests.length]).toEqual([true, 2])
+
+    const left = ask('tools/call', { name: 'a_run' })
+    server.gone(left)
+    await setImmediate()
+    expect([left.answers, a.requests.length]).toEqual([[], 3])
+  })
+
+  test('a failure that the next attempt cannot mend is told at once', () => {
+    const a = new ScriptedMember('a', [])
+    a.list('tools', 'run', { name: 'run', annotations: { readOnlyHint: true } })
+    const untrusted = errorAnswer('1', -32603, 'Its certificate is not trusted.', {
+      code: 'upstream_untrusted',
+    })
+    a.answer = (_, exchange) => exchange.answer(502, untrusted)
+    const called = aggregate([a]).ask('tools/call', { name: 'a_run' })
+    expect([called.message.result.isError, a.requests.length]).toEqual([true, 1])
   })
 
   test('an error of the member itself reaches the client as it is', () => {

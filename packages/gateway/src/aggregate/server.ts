@@ -23,7 +23,7 @@ import { listKindOf, listKinds, type ListKind } from './list-kinds.ts'
 import { Listening, mostUris, urisOf } from './listening.ts'
 import { findItem, findResource, removed, type Found, type Place } from './lookup.ts'
 import type { ListenerPlaces } from './listener-places.ts'
-import { emptyCompletion, MemberCall } from './member-call.ts'
+import { emptyCompletion, MemberCall, mayRunTwice } from './member-call.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import type { ShownItem } from './shown-item.ts'
 import type { TicketHolder, Tickets } from './tickets.ts'
@@ -448,6 +448,7 @@ export class AggregateServer {
       },
       shorten: tool === undefined ? asItIs : this.#shortener(member, tool, holder),
       failed: (code) => (act.failure = code),
+      again: mayRunTwice(request, tool) ? () => setImmediate(repeat) : undefined,
       over: () => this.#end(exchange, open),
     })
     const refused = (): boolean => (act.denied = true)
@@ -455,12 +456,19 @@ export class AggregateServer {
       tool === undefined ? undefined : member.watchDenials(caller.principal(), original, refused)
     const open: OpenCall = { caller, member, call, original, act, stopWatching }
     this.#open.set(exchange, open)
-    const sent = call.requestFor(String((this.#next += 1)), params)
-    member.request(
-      caller,
-      tool === undefined ? sent : { ...sent, declaredHeaders: headersOf(tool) },
-      call,
-    )
+    const send = (): void => {
+      const sent = call.requestFor(String((this.#next += 1)), params)
+      member.request(
+        caller,
+        tool === undefined ? sent : { ...sent, declaredHeaders: headersOf(tool) },
+        call,
+      )
+    }
+    // The member forgets the first sending before the next one; the client may leave meanwhile.
+    const repeat = (): void => {
+      if (this.#open.get(exchange) === open) send()
+    }
+    send()
   }
 
   /** Puts the member's own state in place of a ticket. False for a ticket of another member. */
