@@ -175,7 +175,6 @@ export const CredentialView = z.object({
 /** One header, or several, in answers. */
 export const CredentialsView = z.union([CredentialView, z.array(CredentialView)])
 
-/** The fields of a workload, for adapters and tools alike. */
 /** Labels of adapters and tools, by which virtual servers select members. */
 export const Labels = z
   .record(
@@ -183,13 +182,15 @@ export const Labels = z
       .string()
       .regex(
         /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$/,
-        "must be 1 to 128 letters, digits, '.', '_', '-' and '/', and begin and end with a letter or digit",
+        "must be 1 to 128 letters, digits, '.', '_', '-' and '/', and begin and end with a " +
+          'letter or digit',
       ),
     z.string().max(256),
   )
   .refine((labels) => Object.keys(labels).length <= 64, 'must be at most 64 labels')
   .meta({ description: 'Labels, by which virtual servers select members.' })
 
+/** The fields of a workload, for adapters and tools alike. */
 export const workloadFields = {
   imageName: ImageName,
   imageVersion: ImageVersion,

@@ -1,6 +1,6 @@
 import { readObject, writeObject, type RawObject } from '@mcp-gateway/protocol'
 import { describe, expect, test } from 'vitest'
-import { showResult, showUpdate } from './member-messages.ts'
+import { showResult } from './member-messages.ts'
 
 const never = (): boolean => false
 function shown(method: string, result: unknown): unknown {
@@ -66,10 +66,5 @@ describe('results of a member', () => {
     ['addresses that are no text', { content: [{ type: 'resource_link', uri: 7 }] }],
   ])('a result with %s stays as it is', (_what, result) => {
     expect(shown('tools/call', result)).toEqual(result)
-  })
-
-  test('an update names the address that the client has subscribed to', () => {
-    const params = readObject('{"uri":"file:///a"}') as RawObject
-    expect(showUpdate(params, 'fs', never).get('uri')).toBe('"fs+file:///a"')
   })
 })

@@ -35,13 +35,6 @@ export function showResult(
   }
 }
 
-/** Changes the address in `notifications/resources/updated`. */
-export function showUpdate(params: RawObject, alias: string, clashes: Clashes): RawObject {
-  const uri = readString(params.get('uri'))
-  if (uri === undefined) return params
-  return new Map(params).set('uri', JSON.stringify(shownUri(alias, uri, clashes(uri))))
-}
-
 function showMessage(raw: string, show: (uri: string) => string): string {
   const message = readObject(raw)
   const content = message?.get('content')
