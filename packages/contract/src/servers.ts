@@ -187,14 +187,19 @@ export const MemberStatus = z
     kind: z.enum(['adapter', 'tool']),
     name: z.string(),
     required: z.boolean(),
-    state: z.enum(['Ready', 'Starting', 'Stopped', 'Degraded', 'Down', 'Missing']).meta({
-      description:
-        '`Starting`: its lists have not been read yet. `Stopped`: its replicaCount is 0. ' +
-        '`Degraded`: something of its lists is left out, see `mistakes`. `Down`: see `reason`; ' +
-        'its tools stay listed. `Missing`: nothing has this name.',
-    }),
+    state: z
+      .enum(['Ready', 'Starting', 'Stopped', 'Degraded', 'Down', 'Missing', 'Conflict'])
+      .meta({
+        description:
+          '`Starting`: no replica is ready, or its lists have not been read yet. `Stopped`: its ' +
+          'replicaCount is 0. `Degraded`: something of its lists is left out, see `mistakes`. ' +
+          '`Down`: see `reason`; its tools stay listed. `Missing`: nothing that the caller may ' +
+          'use has this name. `Conflict`: another member has its alias.',
+      }),
     reason: z.string().optional(),
-    since: z.iso.datetime().meta({ description: 'When it came into this state.' }),
+    since: z.iso.datetime().optional().meta({
+      description: 'When it came into this state. Absent for a member that is missing.',
+    }),
     tools: z.int(),
     prompts: z.int(),
     resources: z.int().meta({ description: 'Resources and templates.' }),
@@ -202,13 +207,23 @@ export const MemberStatus = z
   })
   .meta({ id: 'MemberStatus' })
 
+const LeftOut = z
+  .object({ kind: z.enum(['adapter', 'tool']), name: z.string(), reason: z.string() })
+  .meta({ id: 'LeftOut' })
+
 export const ServerStatus = z
   .object({
     phase: z.enum(['Healthy', 'Degraded', 'Unavailable']).meta({
       description:
         '`Degraded`: a member is not ready. `Unavailable`: a required member cannot serve.',
     }),
-    members: z.array(MemberStatus).meta({ description: 'Those that the caller may see.' }),
+    members: z.array(MemberStatus).meta({
+      description:
+        'Those that the definition names, and those of selectors that the caller may use.',
+    }),
+    leftOut: z.array(LeftOut).optional().meta({
+      description: 'What selectors find and do not take, as far as the caller may see it.',
+    }),
   })
   .meta({ id: 'ServerStatus' })
 export type ServerStatus = z.output<typeof ServerStatus>

@@ -1,7 +1,7 @@
 import { errorAnswer, errorCode, type Exchange, type ModernRequest } from '@mcp-gateway/protocol'
 import { toGatewayError } from '../core/errors.ts'
 import { authorize, isOpenTo, type Permit } from '../core/permission.ts'
-import { partyOf, type Principal } from '../core/principal.ts'
+import type { Principal } from '../core/principal.ts'
 import type { Adapter } from '../core/resource.ts'
 import type { ServerRequests } from '../servers/server-requests.ts'
 import type { ToolGuard } from '../servers/tool-guard.ts'
@@ -9,10 +9,11 @@ import type { CatalogueMember } from './catalogue.ts'
 import { allListKinds } from './list-kinds.ts'
 import type { MemberLists, MemberSnapshot } from './member-lists.ts'
 import type { AggregateCaller, Member } from './member.ts'
+import { claimedBy, shownName, type Claimed } from './names.ts'
 import { compileFilters, type Membership, type ShowsItem } from './membership.ts'
 import { defaultQuestions, type QuestionPolicy } from './questions.ts'
 import { sharedItems, type ShownItems } from './shared-items.ts'
-import { showItem, type ShownItem } from './shown-item.ts'
+import { showItem, type ShownItem, type ShowOptions } from './shown-item.ts'
 
 export interface AdapterMemberOptions {
   readonly membership: Membership
@@ -25,6 +26,8 @@ export interface AdapterMemberOptions {
   readonly lists: MemberLists | undefined
   /** True for a web address that two members list. */
   readonly clashes: (uri: string) => boolean
+  /** Names of tools that belong to another member. */
+  readonly claimed?: Claimed | undefined
 }
 
 const noItems: ShownItems = { tools: [], prompts: [], resources: [], templates: [] }
@@ -33,13 +36,16 @@ const noItems: ShownItems = { tools: [], prompts: [], resources: [], templates: 
 export class AdapterMember implements Member, CatalogueMember {
   readonly #options: AdapterMemberOptions
   readonly #shows: ShowsItem
+  readonly #claimed: Claimed
   readonly questions: QuestionPolicy
   #shown: { readonly of: MemberSnapshot; readonly items: ShownItems } | undefined
 
   constructor(options: AdapterMemberOptions) {
     this.#options = options
-    const { spec } = options.membership
+    const { alias, spec } = options.membership
     this.#shows = compileFilters(spec).shows
+    const own = claimedBy(alias, spec.overrides)
+    this.#claimed = (shown) => own.has(shown) || options.claimed?.(shown) === true
     this.questions = { ...defaultQuestions, ...spec.questions }
   }
 
@@ -67,31 +73,42 @@ export class AdapterMember implements Member, CatalogueMember {
 
   /** Equal for members that show a snapshot alike. */
   #formOf({ lists }: MemberSnapshot): string {
-    const { clashes, membership } = this.#options
+    const { claimed, clashes, membership } = this.#options
     const { include, exclude, overrides } = membership.spec
-    const clashing = lists.resources.items.flatMap(({ key }) => (clashes(key) ? key : []))
-    return JSON.stringify([this.alias, this.name, include, exclude, overrides, clashing])
+    const addresses = [...lists.resources.items, ...lists.templates.items]
+    const clashing = addresses.flatMap(({ key }) => (clashes(key) ? key : []))
+    const taken =
+      claimed === undefined
+        ? []
+        : lists.tools.items.filter(({ key }) => claimed(shownName(this.alias, key)))
+    const changed = [clashing, taken.map(({ key }) => key)]
+    return JSON.stringify([this.alias, this.name, include, exclude, overrides, changed])
   }
 
   #show({ lists }: MemberSnapshot): ShownItems {
-    const { clashes, membership } = this.#options
+    const { clashes } = this.#options
     const items = { ...noItems }
     for (const kind of allListKinds)
       items[kind] = lists[kind].items
         .map((item) =>
           showItem(kind, this, item, {
-            override: kind === 'tools' ? membership.spec.overrides?.[item.key] : undefined,
-            clashes: kind === 'resources' && clashes(item.key),
+            ...(kind === 'tools' ? this.#toolOptions(item.key) : {}),
+            clashes: clashes(item.key),
           }),
         )
         .filter((item) => this.#shows(item))
     return items
   }
 
+  #toolOptions(name: string): ShowOptions {
+    const { overrides = {} } = this.#options.membership.spec
+    const override = Object.hasOwn(overrides, name) ? overrides[name] : undefined
+    return { override, claimed: this.#claimed }
+  }
+
   viewKey(principal: Principal): string | undefined {
     const adapter = this.#options.adapter()
     if (adapter === undefined || !isOpenTo(principal, adapter)) return undefined
-    if (this.#options.membership.spec.lists === 'perCaller') return partyOf(principal)
     const byRole = this.#options.guard.rulesOf(adapter)?.byRole === true
     return byRole
       ? JSON.stringify(principal.roles.map((role) => role.toLowerCase()).toSorted())

@@ -9,25 +9,20 @@ import type { MemberLists } from './member-lists.ts'
 import type { ListenerPlaces } from './listener-places.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import { SearchServer } from './search-server.ts'
+import { conflicting, missing, type MemberStanding, type MemberState } from './standing.ts'
 import type { Tickets } from './tickets.ts'
 import { isWebUri } from './uris.ts'
 import type { Warm, WarmLists } from './warm-lists.ts'
-
-/** Why a member serves, or does not. */
-export type MemberState = 'Ready' | 'Starting' | 'Stopped' | 'Degraded' | 'Down' | 'Missing'
-
-export interface MemberStanding {
-  readonly state: MemberState
-  /** Undefined for a member that is ready. */
-  readonly reason: string | undefined
-}
 
 /** A member with what the aggregate needs to know of it. */
 export interface AssembledMember {
   readonly member: Member & CatalogueMember
   readonly kind: ResourceKind
   readonly required: boolean
-  /** Undefined for registered tools, which need no reading, and for an adapter that is missing. */
+  /**
+   * Undefined for registered tools, which need no reading, and for an adapter that is missing or
+   * that nobody who may use it has asked for.
+   */
   readonly lists: MemberLists | undefined
   readonly standing: () => MemberStanding
 }
@@ -62,8 +57,8 @@ export class Assembly implements Warm {
   readonly server: AggregateServer
   readonly search: ModernServer<AggregateCaller>
   #definition: Definition
-  #members: readonly AssembledMember[] | undefined
-  #state: AggregateState | undefined
+  #members: Members | undefined
+  #known: AggregateState | undefined
   #clashing: ReadonlySet<string> | undefined
 
   constructor(options: AssemblyOptions, definition: Definition) {
@@ -76,13 +71,13 @@ export class Assembly implements Warm {
     this.server = new AggregateServer({
       ...options,
       serverInfo,
-      state: () => this.#current(),
+      state: () => this.#state,
       settled: () => this.#settled(),
       instructions: (principal) => this.#instructions(principal),
     })
     this.search = new SearchServer({
       aggregate: this.server,
-      tools: (caller) => this.#current().catalogue.view(caller.principal()).list('tools'),
+      tools: (caller) => this.#state.catalogue.view(caller.principal()).list('tools'),
       pinned: () => this.#definition.pinned,
       serverInfo,
     })
@@ -98,8 +93,13 @@ export class Assembly implements Warm {
     return this.#options.uid
   }
 
+  /** All members, also those that cannot be shown. */
   get members(): readonly AssembledMember[] {
-    return (this.#members ??= this.#definition.members((uri) => this.#clashes(uri)))
+    return this.#current.all
+  }
+
+  get #current(): Members {
+    return (this.#members ??= membersOf(this.#definition.members((uri) => this.#clashes(uri))))
   }
 
   /** True if an adapter is a member. */
@@ -107,20 +107,37 @@ export class Assembly implements Warm {
     return this.members.some(({ member }) => member.name === adapter)
   }
 
-  /** The required member that cannot serve, if there is one. */
-  get lacking(): AssembledMember | undefined {
-    return this.members.find(
-      ({ required, standing }) => required && !['Ready', 'Degraded'].includes(standing().state),
+  /** How a member stands for a caller: one that the caller may not use looks like a missing one. */
+  standingOf(each: AssembledMember, principal: Principal): MemberStanding {
+    if (each.member.viewKey(principal) === undefined) return missing(each.kind)
+    const standing = each.standing()
+    if (standing.state !== 'Ready') return standing
+    const [reason] = this.displacedOf(each)
+    return reason === undefined ? standing : { state: 'Degraded', reason }
+  }
+
+  /** The items of a member that are not shown, because another item has their name. */
+  displacedOf({ member }: AssembledMember): readonly string[] {
+    return this.#state.catalogue.displaced.flatMap(({ item, member: other }) =>
+      other === member
+        ? [`${item.original}: another item has the name ${item.shown}, so this one is not shown`]
+        : [],
     )
   }
 
-  /** The members, whose shown items are about to be read. */
-  listed(): readonly AssembledMember[] {
-    const { members } = this
-    this.#options.warm.used(this, () =>
-      members.reduce((sum, { lists }) => sum + (lists?.length ?? 0), 0),
-    )
-    return members
+  /**
+   * Why a required member keeps the virtual server from serving a caller; undefined if none does.
+   * A member that starts does so only for lists, which have waited for it.
+   */
+  lackingFor(principal: Principal, forList = false): string | undefined {
+    for (const each of this.#current.required) {
+      const { state, reason } = this.standingOf(each, principal)
+      if (serving.has(state) || (state === 'Starting' && !forList)) continue
+      // Requests are refused, so only this asks whether the member is back.
+      void each.lists?.refresh()
+      return `The required member '${each.member.alias}' cannot serve: ${reason ?? state}`
+    }
+    return undefined
   }
 
   /** The lists of a member, the members themselves or the rights to them have changed. */
@@ -132,7 +149,7 @@ export class Assembly implements Warm {
 
   cool(): void {
     this.#members = undefined
-    this.#state = undefined
+    this.#known = undefined
     this.#clashing = undefined
   }
 
@@ -142,22 +159,32 @@ export class Assembly implements Warm {
     this.server.drain()
   }
 
-  #current(): AggregateState {
-    const members = this.listed()
-    if (this.#state !== undefined) return this.#state
-    this.#state = {
-      catalogue: new Catalogue(members.map(({ member }) => member)),
-      members: new Map(members.map(({ member }) => [member.alias, member])),
+  /** The members, whose shown items are about to be read. */
+  get #listed(): Members {
+    const current = this.#current
+    this.#options.warm.used(this, () =>
+      current.shown.reduce((sum, { lists }) => sum + (lists?.length ?? 0), 0),
+    )
+    return current
+  }
+
+  get #state(): AggregateState {
+    const { shown } = this.#listed
+    if (this.#known !== undefined) return this.#known
+    this.#known = {
+      catalogue: new Catalogue(shown.map(({ member }) => member)),
+      members: new Map(shown.map(({ member }) => [member.alias, member])),
       clashes: (uri) => this.#clashes(uri),
-      troubles: (principal) => troublesOf(members, principal),
+      troubles: (principal) => this.#troubles(principal),
+      lacking: (principal) => this.lackingFor(principal, true),
     }
-    return this.#state
+    return this.#known
   }
 
   /** Asks for lists that are due, and waits for those that were never read, but not for long. */
   #settled(): Promise<void> | undefined {
     const unread: Promise<void>[] = []
-    for (const { lists } of this.members) {
+    for (const { lists } of this.#current.shown) {
       const reading = lists?.refresh()
       if (reading !== undefined && isUnread(lists)) unread.push(reading)
     }
@@ -173,11 +200,11 @@ export class Assembly implements Warm {
 
   #instructions(principal: Principal): string | undefined {
     const { instructions, memberInstructions } = this.#definition
-    const presented = visible(this.members, principal).map(({ member, lists, standing }) => ({
-      alias: member.alias,
-      title: member.title,
-      trouble: standing().reason,
-      instructions: lists?.snapshot?.instructions,
+    const presented = visible(this.#current.shown, principal).map((each) => ({
+      alias: each.member.alias,
+      title: each.member.title,
+      trouble: this.standingOf(each, principal).reason,
+      instructions: each.lists?.snapshot?.instructions,
     }))
     return composeInstructions(
       instructions,
@@ -186,24 +213,72 @@ export class Assembly implements Warm {
     )
   }
 
+  /** The members of a caller that cannot serve, with reasons, as raw JSON. */
+  #troubles(principal: Principal): string {
+    const troubles: Record<string, MemberStanding> = {}
+    for (const each of visible(this.members, principal)) {
+      const { state, reason } = this.standingOf(each, principal)
+      if (state !== 'Ready') troubles[troubleKey(each, state)] = { state, reason }
+    }
+    return JSON.stringify(troubles)
+  }
+
   /** True for a web address that the lists of two members have. */
   #clashes(uri: string): boolean {
-    return isWebUri(uri) && (this.#clashing ??= clashingOf(this.members)).has(uri)
+    return isWebUri(uri) && (this.#clashing ??= clashingOf(this.#current.shown)).has(uri)
   }
 }
 
-/** The web addresses that two members list. */
+/** The members of one definition. */
+interface Members {
+  readonly all: readonly AssembledMember[]
+  /** Those whose aliases are their own. */
+  readonly shown: readonly AssembledMember[]
+  readonly required: readonly AssembledMember[]
+}
+
+/**
+ * Gives each alias to the first member that has it, so that a name leads to one member. The others
+ * are not shown.
+ */
+function membersOf(given: readonly AssembledMember[]): Members {
+  const aliases = new Set<string>()
+  const shown: AssembledMember[] = []
+  const all = given.map((each): AssembledMember => {
+    const { alias } = each.member
+    if (aliases.has(alias)) return { ...each, standing: () => conflicting(alias) }
+    aliases.add(alias)
+    shown.push(each)
+    return each
+  })
+  return { all, shown, required: all.filter(({ required }) => required) }
+}
+
+const serving: ReadonlySet<MemberState> = new Set(['Ready', 'Degraded'])
+
+/** The key of a member in `_meta`: its alias if the alias is its own. */
+function troubleKey({ kind, member }: AssembledMember, state: MemberState): string {
+  const hasAlias = member.alias !== '' && state !== 'Conflict'
+  return hasAlias ? member.alias : `${kind}/${member.name}`
+}
+
+/** The web addresses, and templates of such, that two members list. */
 function clashingOf(members: readonly AssembledMember[]): ReadonlySet<string> {
   const seen = new Set<string>()
   const clashing = new Set<string>()
-  for (const { lists } of members)
-    for (const { key } of lists?.snapshot?.lists.resources.items ?? []) {
+  for (const { lists } of members) {
+    const { resources, templates } = lists?.snapshot?.lists ?? noLists
+    const own = new Set([...resources.items, ...templates.items].map(({ key }) => key))
+    for (const key of own) {
       if (!isWebUri(key)) continue
       if (seen.has(key)) clashing.add(key)
       seen.add(key)
     }
+  }
   return clashing
 }
+
+const noLists = { resources: { items: [] }, templates: { items: [] } }
 
 function isUnread(lists: MemberLists | undefined): boolean {
   return lists !== undefined && lists.snapshot === undefined && lists.failure === undefined
@@ -215,13 +290,4 @@ function visible(
   principal: Principal,
 ): readonly AssembledMember[] {
   return members.filter(({ member }) => member.viewKey(principal) !== undefined)
-}
-
-function troublesOf(members: readonly AssembledMember[], principal: Principal): string {
-  const troubles: Record<string, MemberStanding> = {}
-  for (const { member, standing } of visible(members, principal)) {
-    const { state, reason } = standing()
-    if (state !== 'Ready') troubles[member.alias] = { state, reason }
-  }
-  return JSON.stringify(troubles)
 }

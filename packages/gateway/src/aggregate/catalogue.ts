@@ -24,21 +24,25 @@ export interface Offer {
 }
 
 /**
- * All items of an aggregate at one moment. Reading needs no I/O. If two items have one shown key,
- * the item of the earlier member counts.
+ * All items of an aggregate at one moment. Reading needs no I/O. A shown key stands for one item,
+ * whoever asks: if two items have one key, the item of the earlier member counts.
  */
 export class Catalogue {
   readonly #members: readonly CatalogueMember[]
-  /** Sorted by the shown key, and for equal keys by the order of the members. */
+  /** Sorted by the shown key, which no two of a kind share. */
   readonly #offers: Readonly<Record<ListKind, readonly Offer[]>>
+  /** The items whose shown key belongs to another item. */
+  readonly displaced: readonly Offer[]
   readonly #views = new BoundedCache<string, View>(viewsKept)
   /** Distinct lists of views, the latest first. */
   readonly #lists: ViewList[] = []
 
   constructor(members: readonly CatalogueMember[]) {
     this.#members = members
-    const offers = allListKinds.map((kind) => [kind, sortedOffers(members, kind)])
+    const displaced: Offer[] = []
+    const offers = allListKinds.map((kind) => [kind, distinctOffers(members, kind, displaced)])
     this.#offers = Object.fromEntries(offers) as Record<ListKind, readonly Offer[]>
+    this.displaced = displaced
   }
 
   /** The part of the catalogue that a caller sees. */
@@ -85,8 +89,7 @@ export class Catalogue {
   ): readonly ShownItem[] {
     const items: ShownItem[] = []
     for (const { item, member } of this.#offers[kind])
-      if (seen.has(member) && items.at(-1)?.shown !== item.shown && member.permits(principal, item))
-        items.push(item)
+      if (seen.has(member) && member.permits(principal, item)) items.push(item)
     return items
   }
 
@@ -167,13 +170,31 @@ export class ViewList {
   }
 }
 
-function sortedOffers(members: readonly CatalogueMember[], kind: ListKind): readonly Offer[] {
-  const offers = members.flatMap((member) => member.items[kind].map((item) => ({ item, member })))
-  // Sorting is stable, so that the earlier member stays first among equals.
-  return offers.sort((a, b) => {
-    if (a.item.shown === b.item.shown) return 0
-    return a.item.shown < b.item.shown ? -1 : 1
+/** The items of a kind, sorted by their shown keys. `displaced` takes those without a key. */
+function distinctOffers(
+  members: readonly CatalogueMember[],
+  kind: ListKind,
+  displaced: Offer[],
+): readonly Offer[] {
+  const offers = members.flatMap((member, place) =>
+    member.items[kind].map((item) => ({ item, member, place })),
+  )
+  offers.sort(
+    (a, b) =>
+      compare(a.item.shown, b.item.shown) ||
+      a.place - b.place ||
+      compare(a.item.original, b.item.original),
+  )
+  return offers.filter((offer, index) => {
+    const isFirst = offers[index - 1]?.item.shown !== offer.item.shown
+    if (!isFirst) displaced.push(offer)
+    return isFirst
   })
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0
+  return a < b ? -1 : 1
 }
 
 /** True if a shown address may be one of the resources, or of a template of the same member. */

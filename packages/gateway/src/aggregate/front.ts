@@ -18,7 +18,7 @@ import {
   type ModernEndpoint,
   type Exchange as Answering,
 } from '@mcp-gateway/protocol'
-import { GatewayError, toGatewayError, unknownSession } from '../core/errors.ts'
+import { GatewayError, unknownSession } from '../core/errors.ts'
 import type { PeerDirectory } from '../core/directories/peers.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
@@ -40,6 +40,11 @@ export interface FrontOptions {
    * required member is away
    */
   readonly find: (place: ServerPlace, principal: Principal) => Served
+  /**
+   * The incarnation of the virtual server at an address, for a caller who may still use it.
+   * @throws GatewayError `not_found`, `forbidden`, `unauthenticated`
+   */
+  readonly uidOf: (place: ServerPlace, principal: Principal) => string
   readonly entrance: Entrance
   /** True if this gateway itself has sent a request, to an endpoint. */
   readonly cameFromHere: (request: IncomingMessage) => boolean
@@ -113,11 +118,10 @@ export class AggregateFront implements AsyncDisposable {
   /** @throws GatewayError if the caller of an open request may not use the virtual server now */
   #recheck(visit: Visit, place: ServerPlace, now: Principal): void {
     try {
-      if (this.#options.find(place, now).uid !== visit.served.uid)
-        throw new GatewayError('not_found')
+      if (this.#options.uidOf(place, now) !== visit.served.uid) throw new GatewayError('not_found')
     } catch (error) {
       // A session outlives its requests, and must not go on for a caller without rights.
-      if (toGatewayError(error).code !== 'no_ready_replica') this.#becomes(visit, nobody)
+      this.#becomes(visit, nobody)
       throw error
     }
     this.#becomes(visit, now)

@@ -11,14 +11,16 @@ function listsOf(script: Script) {
   const asked: string[] = []
   const changed = vi.fn<() => void>()
   const held: number[] = []
+  const turns: (string | undefined)[] = []
   const room: { shortage: string | undefined } = { shortage: undefined }
-  const lists = new MemberLists({
+  const lists: MemberLists = new MemberLists({
     ask: async (method, params) => {
       asked.push(method)
       const result = await script(method, params)
       return readObject(JSON.stringify(result)) ?? new Map<string, string>()
     },
     changed,
+    turned: () => turns.push(lists.failure),
     hold: (length) => {
       if (room.shortage === undefined) held.push(length)
       return room.shortage
@@ -26,7 +28,7 @@ function listsOf(script: Script) {
     now: () => Date.now(),
   })
   const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms)
-  return { lists, asked, changed, held, pass, room }
+  return { lists, asked, changed, held, pass, room, turns }
 }
 
 const keys = ({ snapshot }: MemberLists): readonly string[] =>
@@ -132,11 +134,12 @@ describe('the lists of a member', () => {
 
   test('a member that fails keeps its lists, says why, and is asked less and less often', async () => {
     let down = false
-    const { lists, asked, pass } = listsOf((method, params) => {
+    const { lists, asked, pass, turns } = listsOf((method, params) => {
       if (down) throw new Error('It is away.')
       return serverWith(() => ['a'])(method, params)
     })
     await lists.refresh()
+    expect(turns).toEqual([])
     down = true
     await pass(60_000)
     await lists.refresh()
@@ -150,6 +153,7 @@ describe('the lists of a member', () => {
     expect(asked).toHaveLength(before)
     await pass(1)
     expect(asked).toHaveLength(before + 1)
+    expect(turns).toEqual(['It is away.'])
     await pass(1999)
     await lists.refresh()
     expect(asked).toHaveLength(before + 1)

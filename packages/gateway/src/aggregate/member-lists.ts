@@ -21,6 +21,8 @@ export interface MemberListsOptions {
   readonly ask: (method: string, params: RawObject, signal: AbortSignal) => Promise<RawObject>
   /** The snapshot has changed. */
   readonly changed: () => void
+  /** Readings begin to fail, or to succeed again. */
+  readonly turned: () => void
   /** Counts the characters of the snapshot. Returns why there is no room for them. */
   readonly hold: (length: number) => string | undefined
   /** Milliseconds that only grow. */
@@ -164,7 +166,7 @@ export class MemberLists {
       const shortage = hold(length)
       if (shortage !== undefined) return this.#fails(shortage, freshMs)
       this.#length = length
-      this.#failure = undefined
+      this.#turn(undefined)
       this.#readAt = now()
       this.#pauseMs = pauseMs.first
       this.#rest(begunAt)
@@ -185,9 +187,15 @@ export class MemberLists {
   #fails(reason: string, waitMs = this.#pauseMs): void {
     const legible = reason.replaceAll(/\p{Cc}+/gu, ' ')
     const isLong = legible.length > longest.failure
-    this.#failure = isLong ? `${legible.slice(0, longest.failure)}…` : legible
+    this.#turn(isLong ? `${legible.slice(0, longest.failure)}…` : legible)
     this.#notBefore = this.#options.now() + waitMs
     this.#pauseMs = Math.min(this.#pauseMs * 2, pauseMs.longest)
+  }
+
+  #turn(failure: string | undefined): void {
+    const hasTurned = (failure === undefined) !== (this.#failure === undefined)
+    this.#failure = failure
+    if (hasTurned) this.#options.turned()
   }
 
   /** Equal lists change nothing, so that nobody makes their views anew. */

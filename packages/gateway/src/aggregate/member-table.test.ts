@@ -44,6 +44,7 @@ function tableOf({ room = 1_000_000 } = {}) {
     kept: { read: async () => undefined, write: () => undefined },
     room: new Shares(room),
     changed: () => undefined,
+    turned: () => undefined,
     now: () => Date.now(),
   })
   const add = (name: string, owner: string, tool: string): MemberLists => {

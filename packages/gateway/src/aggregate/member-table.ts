@@ -16,6 +16,8 @@ export interface MemberTableOptions {
   readonly room: Shares
   /** The lists of an adapter have changed. */
   readonly changed: (name: string) => void
+  /** Readings of an adapter begin to fail, or to succeed again. */
+  readonly turned: (name: string) => void
   /** Milliseconds that only grow. */
   readonly now: () => number
 }
@@ -66,6 +68,7 @@ export class MemberTable implements Disposable {
       {
         ask: (method, params, signal) => this.#ask(name, method, params, signal),
         changed: () => this.#changed(name),
+        turned: () => this.#options.turned(name),
         hold: (length) => {
           if (share.hold(length) !== undefined) return noRoom
           share.spare(giveUp)

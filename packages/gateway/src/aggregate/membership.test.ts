@@ -2,27 +2,46 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { MemberSpec } from '../core/virtual-server.ts'
 import { hintsOf } from '../core/fields/tool-rules.ts'
-import { compileFilters, membershipsOf, mostMembers, type Candidate } from './membership.ts'
+import type { Owner } from '../core/resource.ts'
+import {
+  compileFilters,
+  membershipsOf,
+  mostMembers,
+  type Candidate,
+  type Memberships,
+} from './membership.ts'
 import { aliasPattern } from '../core/fields/alias.ts'
 
-const adapter = (name: string, labels: Record<string, string> = {}): Candidate => ({
+const ana: Owner = { id: 'ana', issuer: 'i' }
+const bob: Owner = { id: 'bob', issuer: 'i' }
+
+const adapter = (
+  name: string,
+  labels: Record<string, string> = {},
+  more: Partial<Candidate> = {},
+): Candidate => ({
   kind: 'adapter',
   name,
   labels,
+  owner: ana,
+  isOfOperator: false,
+  createdAt: '2026-01-01T00:00:00.000Z',
+  ...more,
 })
+
+/** The members of a virtual server of Ana's. */
+function find(members: readonly MemberSpec[], candidates: readonly Candidate[]): Memberships {
+  const spec = { description: '', requiredRoles: [], members }
+  return membershipsOf({ owner: ana, spec }, candidates)
+}
 
 describe('the members of a virtual server', () => {
   test('named servers are members whether they exist or not', () => {
-    const members: MemberSpec[] = [
-      { adapter: 'github', alias: 'gh' },
-      { tool: 'weather' },
-      { adapter: 'my-files' },
-    ]
-    expect(membershipsOf({ members }, [])).toMatchObject({
+    const members: MemberSpec[] = [{ adapter: 'github', alias: 'gh' }, { tool: 'weather' }]
+    expect(find(members, [])).toMatchObject({
       members: [
         { kind: 'adapter', name: 'github', alias: 'gh' },
         { kind: 'tool', name: 'weather', alias: 'weather' },
-        { kind: 'adapter', name: 'my-files', alias: 'myfiles' },
       ],
     })
   })
@@ -38,42 +57,58 @@ describe('the members of a virtual server', () => {
       adapter('b', { ...labels, more: 'x' }),
       adapter('a', labels),
       adapter('d', { team: 'data' }),
-      { ...adapter('e', labels), kind: 'tool' as const },
+      adapter('e', labels, { kind: 'tool' }),
     ]
-    const found = membershipsOf({ members }, all).members
+    const found = find(members, all).members
     expect(found.map(({ kind, name, alias }) => [kind, name, alias])).toEqual([
       ['adapter', 'a', 'first'],
       ['adapter', 'b', 'b'],
       ['adapter', 'c', 'c'],
       ['tool', 'e', 'e'],
     ])
-    expect(membershipsOf({ members: [{ selector: {} }] }, all).members).toEqual([])
+    expect(find([{ selector: {} }], all).members).toEqual([])
   })
 
-  test('aliases are legal and distinct, and do not depend on who else is found', () => {
+  test('labels of strangers bring nothing into a virtual server', () => {
+    const labels = { team: 'data' }
+    const all = [
+      adapter('own', labels),
+      adapter('strange', labels, { owner: bob }),
+      adapter('vouched', labels, { owner: bob, isOfOperator: true }),
+      adapter('named', labels, { owner: bob }),
+    ]
+    const { leftOut, members } = find([{ adapter: 'named' }, { selector: labels }], all)
+    expect(members.map(({ name }) => name)).toEqual(['named', 'own', 'vouched'])
+    expect(leftOut).toEqual([
+      { kind: 'adapter', name: 'strange', reason: expect.stringContaining('somebody other') },
+    ])
+  })
+
+  test('an alias of a selected server depends on its name alone', () => {
     const name = fc.stringMatching(/^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$/)
     const names = fc.uniqueArray(name, { minLength: 1, maxLength: 30 })
     fc.assert(
       fc.property(names, fc.integer({ min: 0, max: 29 }), (all, gone) => {
-        const members = [{ selector: { x: 'y' } }]
         const aliases = (present: readonly string[]): Map<string, string> => {
           const candidates = present.map((each) => adapter(each, { x: 'y' }))
-          const found = membershipsOf({ members }, candidates).members
+          const found = find([{ selector: { x: 'y' } }], candidates).members
           return new Map(found.map((each) => [each.name, each.alias]))
         }
         const before = aliases(all)
         const after = aliases(all.filter((_, index) => index !== gone))
-        expect(new Set(before.values()).size).toBe(all.length)
         for (const alias of before.values()) expect(alias).toMatch(aliasPattern)
         for (const [each, alias] of after) expect(before.get(each)).toBe(alias)
       }),
     )
   })
 
-  test('a selector that finds very many servers takes a limited number, and says how many more', () => {
-    const all = Array.from({ length: 10_000 }, (_, n) => adapter(`s${n}`, { x: 'y' }))
-    const { members, beyond } = membershipsOf({ members: [{ selector: { x: 'y' } }] }, all)
-    expect([members.length, beyond]).toEqual([mostMembers, 10_000 - mostMembers])
+  test('a selector takes a limited number of servers, the oldest first, and names the rest', () => {
+    const all = Array.from({ length: 1000 }, (_, n) =>
+      adapter(`s${n}`, { x: 'y' }, { createdAt: new Date(1e12 - n).toISOString() }),
+    )
+    const { members, leftOut } = find([{ selector: { x: 'y' } }], all)
+    expect([members.length, leftOut.length]).toEqual([mostMembers, 1000 - mostMembers])
+    expect([members[0]?.name, leftOut.at(-1)?.name]).toEqual(['s999', 's0'])
   })
 })
 

@@ -1,9 +1,16 @@
-import type { ItemFilter, MemberSpec, VirtualServerSpec } from '../core/virtual-server.ts'
-import type { ResourceKind } from '../core/resource.ts'
+import {
+  memberKey,
+  namedBy,
+  type ItemFilter,
+  type MemberSpec,
+  type VirtualServer,
+} from '../core/virtual-server.ts'
+import { samePrincipal } from '../core/principal.ts'
+import type { Owner, ResourceKind } from '../core/resource.ts'
 import { hintsOf, type ToolHints } from '../core/fields/tool-rules.ts'
 import { compileGlob, type Glob } from '../lib/glob.ts'
 import type { ListKind } from './list-kinds.ts'
-import { newAlias, stableAlias } from '../core/fields/alias.ts'
+import { stableAlias } from '../core/fields/alias.ts'
 import type { ShownItem } from './shown-item.ts'
 
 /** An adapter or tool, as far as membership needs it. */
@@ -11,6 +18,10 @@ export interface Candidate {
   readonly kind: ResourceKind
   readonly name: string
   readonly labels: Readonly<Record<string, string>>
+  readonly owner: Owner
+  /** True if an administrator or a declared file chose what it is. */
+  readonly isOfOperator: boolean
+  readonly createdAt: string
 }
 
 /** A server that belongs to a virtual server, or is meant to. */
@@ -21,56 +32,76 @@ export interface Membership {
   readonly spec: MemberSpec
 }
 
-/** Most servers that the selectors of one virtual server may find. */
+/** Most servers that one virtual server may have as members through its selectors. */
 export const mostMembers = 200
+
+/** A server that a selector finds, and that is no member all the same. */
+export interface LeftOut {
+  readonly kind: ResourceKind
+  readonly name: string
+  readonly reason: string
+}
 
 /** The members of a virtual server, and what keeps others out. */
 export interface Memberships {
   readonly members: readonly Membership[]
-  /** Servers that the selectors find beyond the limit. */
-  readonly beyond: number
+  readonly leftOut: readonly LeftOut[]
 }
 
 /**
- * Finds the members of a virtual server. A server that is named stands before one that a selector
- * finds, and no server is a member twice. Aliases do not depend on who else is a member.
+ * Finds the members of a virtual server, each once. Named servers stand before those that a selector
+ * finds, and these by age. The alias of the latter depends on the name alone.
  */
 export function membershipsOf(
-  { members }: Pick<VirtualServerSpec, 'members'>,
+  { owner, spec: { members, formerAliases = [] } }: Pick<VirtualServer, 'owner' | 'spec'>,
   candidates: Iterable<Candidate>,
 ): Memberships {
   const found = new Map<string, Membership>()
-  const aliases = new Set(members.flatMap(({ alias }) => alias ?? []))
   for (const spec of members) {
-    const [kind, name] = namedBy(spec)
-    if (name === undefined) continue
-    const alias = spec.alias ?? newAlias(name, aliases)
-    aliases.add(alias)
-    found.set(`${kind}/${name}`, { alias, kind, name, spec })
+    const target = namedBy(spec)
+    if (target === undefined || found.has(memberKey(target))) continue
+    found.set(memberKey(target), { ...target, alias: spec.alias ?? stableAlias(target.name), spec })
   }
 
-  let beyond = 0
-  const all = [...candidates].toSorted((a, b) => (a.name < b.name ? -1 : 1))
-  for (const spec of members) {
-    if (!('selector' in spec)) continue
-    for (const { kind, name, labels } of all) {
-      if (found.has(`${kind}/${name}`) || !fits(spec.selector, labels)) continue
-      if (found.size >= mostMembers) {
-        beyond += 1
-        continue
-      }
-      const wanted = stableAlias(name)
-      const alias = aliases.has(wanted) ? newAlias(name, aliases) : wanted
-      aliases.add(alias)
-      found.set(`${kind}/${name}`, { alias, kind, name, spec })
-    }
+  const selectors = members.flatMap((spec) => ('selector' in spec ? [spec] : []))
+  const former = new Map(formerAliases.map(({ alias, member }) => [alias, member]))
+  const leftOut: LeftOut[] = []
+  const selected = selectors.length === 0 ? [] : [...candidates].toSorted(byAge)
+  for (const candidate of selected) {
+    const spec = selectors.find(({ selector }) => fits(selector, candidate.labels))
+    if (spec === undefined || found.has(memberKey(candidate))) continue
+
+    const { kind, name } = candidate
+    const alias = stableAlias(name)
+    const holder = former.get(alias) ?? memberKey(candidate)
+    const reason =
+      holder === memberKey(candidate)
+        ? refusalOf(candidate, owner, found.size)
+        : `The alias '${alias}' stood for ${holder}. Name it as a member, with another alias.`
+    if (reason !== undefined) leftOut.push({ kind, name, reason })
+    else found.set(memberKey(candidate), { alias, kind, name, spec })
   }
-  return { members: [...found.values()], beyond }
+  return { members: [...found.values()], leftOut }
 }
 
-function namedBy(spec: MemberSpec): readonly [ResourceKind, string | undefined] {
-  if ('adapter' in spec) return ['adapter', spec.adapter]
-  return ['tool', 'tool' in spec ? spec.tool : undefined]
+/**
+ * Why a selector does not take a server. Anyone can set labels, so the labels of strangers do not
+ * count: their tools and texts would reach the models of others.
+ */
+function refusalOf(candidate: Candidate, owner: Owner, count: number): string | undefined {
+  if (!candidate.isOfOperator && !samePrincipal(candidate.owner, owner))
+    return (
+      'It belongs to somebody other than the owner of the virtual server. ' +
+      'Name it as a member if it is meant to be one.'
+    )
+  if (count >= mostMembers)
+    return `The virtual server has ${mostMembers} members already. Use a narrower selector.`
+  return undefined
+}
+
+function byAge(a: Candidate, b: Candidate): number {
+  if (a.createdAt !== b.createdAt) return a.createdAt < b.createdAt ? -1 : 1
+  return a.name < b.name ? -1 : 1
 }
 
 function fits(

@@ -1,4 +1,4 @@
-import { aliasPattern, markOf } from '../core/fields/alias.ts'
+import { markOf } from '../core/fields/alias.ts'
 
 /**
  * The longest name that an aggregate shows. Clients allow 64 characters or fewer, and some of them
@@ -16,23 +16,30 @@ export const searchTools = [
 
 const reserved: ReadonlySet<string> = new Set(searchTools)
 
+/** Names that belong to others, whoever lists them at the moment. */
+export type Claimed = (shown: string) => boolean
+
 /**
- * The name of a member's tool or prompt in an aggregate: `alias_name`. The name depends on no other
- * member, so it stays. A name that had to change ends in a mark made from the original.
+ * The name of a tool or prompt in an aggregate: `alias_name`. It depends on alias, name and claims
+ * alone, so it stays. A name that had to change ends in a mark made from the original.
  */
-export function shownName(alias: string, original: string): string {
+export function shownName(alias: string, original: string, claimed: Claimed = nobody): string {
   const legal = original.replaceAll(/[^A-Za-z0-9_-]/g, '_')
-  const shown = `${alias}_${legal}`
+  const shown = alias === '' ? legal : `${alias}_${legal}`
   const unchanged = legal === original && original !== '' && shown.length <= longestShownName
-  if (unchanged && !reserved.has(shown.toLowerCase())) return shown
+  if (unchanged && !reserved.has(shown.toLowerCase()) && !claimed(shown)) return shown
 
   const mark = `_${markOf(original)}`
   return shown.slice(0, longestShownName - mark.length) + mark
 }
 
-/** The alias in a shown name; undefined if the name has none. */
-export function aliasOf(shown: string): string | undefined {
-  const end = shown.indexOf('_')
-  const alias = end === -1 ? '' : shown.slice(0, end)
-  return aliasPattern.test(alias) ? alias : undefined
+const nobody: Claimed = () => false
+
+/** The names that overrides give to tools. No other tool of the member gets one of them. */
+export function claimedBy(
+  alias: string,
+  overrides: Readonly<Record<string, { readonly name?: string }>> | undefined,
+): ReadonlySet<string> {
+  const given = Object.values(overrides ?? {}).flatMap(({ name }) => name ?? [])
+  return new Set(given.map((name) => shownName(alias, name)))
 }

@@ -89,6 +89,7 @@ export async function openAggregate(options: AggregateOptions): Promise<Aggregat
         noteFailed: (error) => log.warn({ err: error }, 'a session cannot be noted'),
         cameFromHere: (request) => upstreams.cameFromHere(request),
         find: (place, principal) => virtualServers.find(place, principal),
+        uidOf: (place, principal) => virtualServers.uidOf(place, principal),
       }),
     )
     return {

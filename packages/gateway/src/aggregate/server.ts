@@ -38,6 +38,8 @@ export interface AggregateState {
   readonly clashes: (uri: string) => boolean
   /** The members of a caller that cannot serve, with reasons: raw JSON for `_meta` of lists. */
   readonly troubles: (principal: Principal) => string
+  /** Why a required member keeps a caller from any list; undefined if none does. */
+  readonly lacking: (principal: Principal) => string | undefined
 }
 
 export interface AggregateOptions {
@@ -222,7 +224,10 @@ export class AggregateServer {
   }
 
   #listNow(kind: ListKind, asked: Asked): void {
-    const { caller } = asked
+    const { caller, exchange, request } = asked
+    const lacking = this.#options.state().lacking(caller.principal())
+    if (lacking !== undefined)
+      return exchange.answer(503, errorAnswer(request.id, errorCode.internal, lacking))
     const after = this.#cursorOf(kind, asked)
     if (after === undefined)
       return refuseParams(

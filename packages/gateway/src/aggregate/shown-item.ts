@@ -3,7 +3,7 @@ import { hintsOf, type ToolHints } from '../core/fields/tool-rules.ts'
 import type { ToolOverride } from '../core/virtual-server.ts'
 import type { ListKind } from './list-kinds.ts'
 import type { MemberItem } from './member-list.ts'
-import { shownName } from './names.ts'
+import { shownName, type Claimed } from './names.ts'
 import { shownUri } from './uris.ts'
 
 /** A part of an aggregate's list: an item of one member, under the name that clients see. */
@@ -29,6 +29,13 @@ export const originKey = 'mcp-gateway/origin'
  */
 const ofProtocol = /^(io\.)?modelcontextprotocol(\.io)?\//
 
+export interface ShowOptions {
+  readonly override?: ToolOverride | undefined
+  /** True for a web address that two members list. */
+  readonly clashes?: boolean
+  readonly claimed?: Claimed | undefined
+}
+
 /**
  * Makes the shown form of a member's item. What need not change stays byte for byte. A member
  * without alias (empty) keeps its names.
@@ -37,15 +44,10 @@ export function showItem(
   kind: ListKind,
   member: { readonly alias: string; readonly name: string },
   item: MemberItem,
-  options: {
-    readonly override?: ToolOverride | undefined
-    /** True for a web address that two members list. */
-    readonly clashes?: boolean
-  } = {},
+  { override, clashes = false, claimed }: ShowOptions = {},
 ): ShownItem {
   const { alias } = member
-  const { override, clashes = false } = options
-  if (alias === '')
+  if (alias === '' && claimed?.(item.key) !== true)
     return {
       kind,
       alias,
@@ -55,8 +57,9 @@ export function showItem(
       hints: hintsOfTool(kind, item.json),
     }
   const isNamed = kind === 'tools' || kind === 'prompts'
+  const named = override?.name
   const shown = isNamed
-    ? shownName(alias, override?.name ?? item.key)
+    ? shownName(alias, named ?? item.key, named === undefined ? claimed : undefined)
     : shownUri(alias, item.key, clashes)
 
   const definition = readObject(item.json) ?? new Map<string, string>()

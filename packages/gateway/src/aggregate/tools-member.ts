@@ -15,10 +15,11 @@ import { mayUse } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import { Cancellation } from '../tools/cancellation.ts'
 import type { RegisteredTools } from '../tools/registered-tools.ts'
-import type { Progress } from '../tools/source.ts'
+import type { ListedTool, Progress } from '../tools/source.ts'
 import type { CatalogueMember } from './catalogue.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import type { ShowsItem } from './membership.ts'
+import type { Claimed } from './names.ts'
 import { defaultQuestions } from './questions.ts'
 import { showItem, type ShownItem } from './shown-item.ts'
 import type { ToolOverride } from '../core/virtual-server.ts'
@@ -32,6 +33,8 @@ export interface ToolsMemberOptions {
   readonly shows: ShowsItem
   readonly overrides?: Readonly<Record<string, ToolOverride>> | undefined
   readonly maxResultBytes?: number | undefined
+  /** Names that belong to another member. Tools that have one of them are shown under another. */
+  readonly claimed?: Claimed | undefined
   /** A call ended with an unexpected error. */
   readonly callFailed: (error: unknown, requestId: string) => void
 }
@@ -53,19 +56,29 @@ export class ToolsMember implements Member, CatalogueMember {
   }
 
   get items(): CatalogueMember['items'] {
-    const { only, overrides, shows, tools } = this.#options
+    const { claimed, overrides = {}, shows } = this.#options
     const shown: ShownItem[] = []
-    for (const { name, json, tool } of tools.entries()) {
-      if (only !== undefined && tool.name !== only) continue
-      const override = overrides?.[name]
-      const item = showItem('tools', this, { key: name, json }, { override })
+    for (const { name, json } of this.#entries()) {
+      const override = Object.hasOwn(overrides, name) ? overrides[name] : undefined
+      const item = showItem('tools', this, { key: name, json }, { override, claimed })
       if (shows(item)) shown.push(item)
     }
     return { tools: shown, prompts: [], resources: [], templates: [] }
   }
 
-  viewKey({ id, issuer, roles }: Principal): string {
-    return JSON.stringify([issuer, id, ...roles.toSorted()])
+  #entries(): Iterable<ListedTool> {
+    const { only, tools } = this.#options
+    if (only === undefined) return tools.entries()
+    const entry = tools.entryOf(only)
+    return entry === undefined ? [] : [entry]
+  }
+
+  viewKey(principal: Principal): string | undefined {
+    const { only, tools } = this.#options
+    const { id, issuer, roles } = principal
+    if (only === undefined) return JSON.stringify([issuer, id, ...roles.toSorted()])
+    const tool = tools.byResource(only)
+    return tool !== undefined && mayUse(principal, tool) ? '' : undefined
   }
 
   permits(principal: Principal, { original }: ShownItem): boolean {

@@ -3,59 +3,47 @@ import type { Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError } from '../core/errors.ts'
 import { authorize, checkKnown, mayRead } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
-import type { Adapter, ResourceKind } from '../core/resource.ts'
 import type { VirtualServer } from '../core/virtual-server.ts'
 import type { ReplicaDirectory } from '../core/directories/directory.ts'
-import { defined } from '../lib/defined.ts'
 import { monotonicNow } from '../lib/clock.ts'
-import type { Servers } from '../servers/open.ts'
 import type { RouteTable } from '../servers/routes.ts'
-import type { ServerRequests } from '../servers/server-requests.ts'
 import { follow } from '../store/follow.ts'
 import type { Collection } from '../store/store.ts'
-import type { RegisteredTools } from '../tools/registered-tools.ts'
-import { AdapterMember } from './adapter-member.ts'
-import { Assembly, type AssembledMember, type Definition, type MemberStanding } from './assembly.ts'
-import type { Served } from './visit.ts'
-import { compileFilters, membershipsOf, type Candidate, type Membership } from './membership.ts'
-import type { LargeResults } from './large-results.ts'
+import { routerUid } from '../tools/feed/remote-router.ts'
+import { Assembly, type AssemblyOptions, type Definition } from './assembly.ts'
 import type { KeptLists } from './kept-lists.ts'
 import { ListenerPlaces } from './listener-places.ts'
+import { MemberFactory, type MemberFactoryOptions } from './member-factory.ts'
 import { MemberTable } from './member-table.ts'
-import type { MemberLists } from './member-lists.ts'
-import { routerUid } from '../tools/feed/remote-router.ts'
 import { builtInName, type ServerPlace } from './server-path.ts'
-import { stableAlias } from '../core/fields/alias.ts'
-import type { Tickets } from './tickets.ts'
-import { ToolsMember } from './tools-member.ts'
+import { StateTimes, statusesOf, unreadStatusesOf } from './server-status.ts'
+import type { Served } from './visit.ts'
 import { WarmLists } from './warm-lists.ts'
 
-export interface VirtualServersOptions {
+export interface VirtualServersOptions
+  extends MemberFactoryOptions, Omit<AssemblyOptions, 'uid' | 'name' | 'listeners' | 'warm'> {
   readonly servers: Pick<Collection<VirtualServer>, 'list' | 'watch'>
   readonly routes: Pick<RouteTable, 'get' | 'values' | 'onChange'>
-  readonly tools: RegisteredTools
   readonly directory: ReplicaDirectory
-  readonly guard: Servers['guard']
-  readonly requests: ServerRequests
   readonly kept: KeptLists
   /** Counts the characters of members' lists for their owners. */
   readonly room: Shares
-  readonly tickets: Tickets
-  readonly largeResults: LargeResults
-  readonly version: string
-  readonly pageSize: number
   readonly maxListenersPerCaller: number
   /** Milliseconds since the epoch, for the times in statuses. */
   readonly now: () => number
-  /** A call of a registered tool ended with an unexpected error. */
-  readonly callFailed: (error: unknown, requestId: string) => void
 }
 
 /** One definition, and what serves it. */
 interface Entry {
   readonly resource: VirtualServer | undefined
   readonly assembly: Assembly
+  /** Incarnations of adapters that a caller who may use them has asked for here. */
+  readonly wanted: Set<string>
+  readonly since: StateTimes
 }
+
+/** Most servers that a status names as left out. */
+const mostLeftOut = 100
 
 /** All virtual servers, and the built-in one. They follow the store, so no request reads it. */
 export class VirtualServers implements AsyncDisposable {
@@ -63,18 +51,17 @@ export class VirtualServers implements AsyncDisposable {
   readonly #byName = new Map<string, Entry>()
   readonly #builtIn: Entry
   readonly #table: MemberTable
+  readonly #factory: MemberFactory
   readonly #ends: (() => void)[] = []
-  readonly #since: StateTimes
   readonly #listeners: ListenerPlaces
   readonly #warm: WarmLists
   #following: AsyncDisposable | undefined
 
   private constructor(options: VirtualServersOptions) {
     this.#options = options
-    this.#since = new StateTimes(options.now)
-    this.#listeners = new ListenerPlaces(options.maxListenersPerCaller)
-    this.#warm = new WarmLists(options.room.most)
-    const { directory, requests, room, routes, tools } = options
+    const { directory, maxListenersPerCaller, requests, room, routes, tools } = options
+    this.#listeners = new ListenerPlaces(maxListenersPerCaller)
+    this.#warm = new WarmLists(room.most)
     this.#table = new MemberTable({
       servers: requests,
       adapter: (name) => routes.get(name),
@@ -82,9 +69,11 @@ export class VirtualServers implements AsyncDisposable {
       kept: options.kept,
       room,
       changed: (name) => this.#changed(name),
+      turned: (name) => this.#noteTimes(name),
       now: monotonicNow,
     })
-    this.#builtIn = { resource: undefined, assembly: this.#assembleBuiltIn() }
+    this.#factory = new MemberFactory(options, (adapter) => this.#table.listsOf(adapter))
+    this.#builtIn = this.#entry(undefined, this.#assembleBuiltIn())
     // Rights, rules and labels may have changed, so everything may look different now.
     this.#ends.push(
       routes.onChange((name) => {
@@ -92,7 +81,7 @@ export class VirtualServers implements AsyncDisposable {
         this.#changed()
       }),
       tools.onChange(() => this.#changed()),
-      directory.onChange((name) => this.#changed(name)),
+      directory.onChange((name) => this.#noteTimes(name)),
     )
   }
 
@@ -108,22 +97,19 @@ export class VirtualServers implements AsyncDisposable {
    * The virtual server at an address, for a caller who may use it.
    * @throws GatewayError `not_found`, `forbidden`, `unauthenticated`, `no_ready_replica`
    */
-  find({ name, searches }: ServerPlace, principal: Principal): Served {
-    const entry = name === undefined ? this.#builtIn : this.#byName.get(name)
-    if (entry === this.#builtIn) checkKnown(principal)
-    else authorize(principal, 'use', entry?.resource)
-    if (entry === undefined) throw new GatewayError('not_found')
-
+  find(place: ServerPlace, principal: Principal): Served {
+    const entry = this.#permitted(place, principal)
     const { assembly, resource } = entry
-    const { lacking } = assembly
+    this.#wake(entry, principal)
+    const lacking = assembly.lackingFor(principal)
     if (lacking !== undefined)
       throw new GatewayError('no_ready_replica', {
-        detail: `The required member '${lacking.member.alias}' cannot serve: ${lacking.standing().reason ?? ''}`,
+        detail: lacking,
         headers: { 'retry-after': '5' },
       })
     return {
       uid: assembly.uid,
-      server: searches ? assembly.search : assembly.server,
+      server: place.searches ? assembly.search : assembly.server,
       leadsElsewhere: () => assembly.server.leadsElsewhere(),
       changed: () => assembly.server.changed(),
       subject: resource,
@@ -131,37 +117,48 @@ export class VirtualServers implements AsyncDisposable {
     }
   }
 
-  /** How the members of a virtual server stand, as far as a caller may see them. */
-  membersOf({ name, uid }: VirtualServer, principal: Principal): ServerStatus['members'] {
-    const entry = this.#byName.get(name)
-    if (entry?.resource?.uid !== uid) return []
-    return entry.assembly
-      .listed()
-      .filter(({ kind, member }) => this.#mayKnow(principal, kind, member.name))
-      .map(({ kind, lists, member, required, standing }) => {
-        const { reason, state } = standing()
-        const mistakes = mistakesOf(lists)
-        return {
-          alias: member.alias,
-          kind,
-          name: member.name,
-          required,
-          state,
-          ...defined({ reason }),
-          since: this.#since.of(`${uid}/${member.alias}`, state),
-          tools: member.items.tools.length,
-          prompts: member.items.prompts.length,
-          resources: member.items.resources.length + member.items.templates.length,
-          ...(mistakes.length === 0 ? {} : { mistakes: [...mistakes] }),
-        }
-      })
+  /**
+   * The incarnation at an address, for a caller who may still use it. It serves open requests even
+   * if a required member is away by now.
+   * @throws GatewayError `not_found`, `forbidden`, `unauthenticated`
+   */
+  uidOf(place: ServerPlace, principal: Principal): string {
+    return this.#permitted(place, principal).assembly.uid
   }
 
-  /** True for a member that is missing, which the definition names, or that the caller may read. */
-  #mayKnow(principal: Principal, kind: ResourceKind, name: string): boolean {
-    const { routes, tools } = this.#options
-    const resource = kind === 'adapter' ? routes.get(name) : tools.byResource(name)
-    return resource === undefined || mayRead(principal, resource)
+  #permitted({ name }: ServerPlace, principal: Principal): Entry {
+    const entry = name === undefined ? this.#builtIn : this.#byName.get(name)
+    if (entry === this.#builtIn) checkKnown(principal)
+    else authorize(principal, 'use', entry?.resource)
+    if (entry === undefined) throw new GatewayError('not_found')
+    return entry
+  }
+
+  /**
+   * Begins to read the members that a caller may use. Otherwise the owner of a virtual server could
+   * make the gateway ask the servers of strangers.
+   */
+  #wake({ assembly, wanted }: Entry, principal: Principal): void {
+    const before = wanted.size
+    for (const { kind, lists, member } of assembly.members) {
+      if (kind !== 'adapter' || lists !== undefined) continue
+      const adapter = this.#options.routes.get(member.name)
+      if (adapter === undefined || member.viewKey(principal) === undefined) continue
+      wanted.add(adapter.uid)
+    }
+    if (wanted.size > before) assembly.invalidate()
+  }
+
+  /** How a virtual server and its members stand, as far as a caller may know. */
+  statusOf(server: VirtualServer, principal: Principal): Omit<ServerStatus, 'phase'> {
+    const entry = this.#byName.get(server.name)
+    if (entry?.resource?.uid !== server.uid) return { members: unreadStatusesOf(server) }
+    this.#wake(entry, principal)
+    const members = statusesOf(entry.resource, entry, principal)
+    const leftOut = this.#factory
+      .leftOutOf(entry.resource, (resource) => mayRead(principal, resource))
+      .slice(0, mostLeftOut)
+    return { members, ...(leftOut.length === 0 ? {} : { leftOut }) }
   }
 
   /** Ends listen streams in order, so that clients open them elsewhere. */
@@ -179,63 +176,45 @@ export class VirtualServers implements AsyncDisposable {
     const same = before?.resource?.uid === resource?.uid ? before : undefined
     if (resource === undefined) this.#byName.delete(name)
     else if (same !== undefined) {
-      same.assembly.redefine(this.#definition(resource))
-      this.#byName.set(name, { resource, assembly: same.assembly })
+      this.#byName.set(name, { ...same, resource })
+      same.assembly.redefine(this.#definition(resource, same.wanted))
     } else {
-      const assembly = this.#assembly(resource.uid, name, this.#definition(resource))
-      this.#byName.set(name, { resource, assembly })
+      const wanted = new Set<string>()
+      const assembly = this.#assembly(resource.uid, name, this.#definition(resource, wanted))
+      this.#byName.set(name, this.#entry(resource, assembly, wanted))
     }
     // The streams of a server that is gone end, so that clients look again.
     if (same === undefined) before?.assembly.close()
     this.#forgetOthers()
   }
 
-  #definition({ name, spec }: VirtualServer): Definition {
+  #entry(
+    resource: VirtualServer | undefined,
+    assembly: Assembly,
+    wanted = new Set<string>(),
+  ): Entry {
+    return { resource, assembly, wanted, since: new StateTimes(this.#options.now) }
+  }
+
+  #definition(server: VirtualServer, wanted: ReadonlySet<string>): Definition {
+    const { name, spec } = server
     return {
       title: spec.title ?? name,
       instructions: spec.instructions,
       memberInstructions: spec.memberInstructions ?? 'attributed',
       pinned: spec.pinned ?? [],
-      members: (clashes) =>
-        membershipsOf(spec, this.#candidates()).members.map((membership) =>
-          membership.kind === 'adapter'
-            ? this.#adapterMember(membership, clashes)
-            : this.#toolMember(membership),
-        ),
+      members: (clashes) => this.#factory.membersOf(server, wanted, clashes),
     }
   }
 
   /** `/mcp`: all registered tools by their own names, and the adapters that join it. */
   #assembleBuiltIn(): Assembly {
-    const { tools, callFailed, routes } = this.#options
-    const registered = new ToolsMember({ tools, alias: '', shows: () => true, callFailed })
-    const joining = (): readonly Adapter[] =>
-      [...routes.values()]
-        .filter((adapter) => adapter.spec.aggregate === true)
-        .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     return this.#assembly(routerUid, builtInName, {
       title: 'MCP Gateway tools',
       instructions: undefined,
       memberInstructions: 'attributed',
       pinned: [],
-      members: (clashes) => [
-        {
-          member: registered,
-          kind: 'tool',
-          required: false,
-          lists: undefined,
-          standing: () => ready,
-        },
-        ...joining().map(({ name }) => {
-          const membership: Membership = {
-            alias: stableAlias(name),
-            kind: 'adapter',
-            name,
-            spec: { adapter: name },
-          }
-          return this.#adapterMember(membership, clashes)
-        }),
-      ],
+      members: (clashes) => this.#factory.builtIn(clashes),
     })
   }
 
@@ -244,73 +223,18 @@ export class VirtualServers implements AsyncDisposable {
     return new Assembly({ ...this.#options, ...shared, uid, name }, definition)
   }
 
-  #adapterMember(membership: Membership, clashes: (uri: string) => boolean): AssembledMember {
-    const { guard, requests, routes } = this.#options
-    const { name, spec } = membership
-    const adapter = routes.get(name)
-    const lists = adapter === undefined ? undefined : this.#table.listsOf(adapter)
-    const member = new AdapterMember({
-      membership,
-      adapter: () => routes.get(name),
-      servers: requests,
-      guard,
-      lists: lists,
-      clashes,
-    })
-    return {
-      member,
-      kind: 'adapter',
-      required: spec.required === true,
-      lists,
-      standing: () => this.#standing(routes.get(name), lists),
-    }
-  }
-
-  #standing(adapter: Adapter | undefined, lists: MemberLists | undefined): MemberStanding {
-    if (adapter === undefined || lists === undefined)
-      return { state: 'Missing', reason: 'There is no adapter of this name.' }
-    const replicas = this.#options.directory.get(adapter.name)
-    if (adapter.spec.endpoint === undefined && replicas?.desiredReplicas === 0)
-      return { state: 'Stopped', reason: 'Its replicaCount is 0.' }
-    if (lists.failure !== undefined) return { state: 'Down', reason: lists.failure }
-    if (lists.snapshot === undefined)
-      return { state: 'Starting', reason: 'Its lists have not been read yet.' }
-    const [first] = mistakesOf(lists)
-    return first === undefined ? ready : { state: 'Degraded', reason: first }
-  }
-
-  #toolMember({ alias, name, spec }: Membership): AssembledMember {
-    const { callFailed, tools } = this.#options
-    const { shows } = compileFilters(spec)
-    const { maxResultBytes, overrides } = spec
-    const member = new ToolsMember({
-      tools,
-      alias,
-      only: name,
-      shows,
-      overrides,
-      maxResultBytes,
-      callFailed,
-    })
-    const standing = (): MemberStanding =>
-      member.items.tools.length > 0
-        ? ready
-        : { state: 'Missing', reason: 'There is no tool of this name, or filters leave it out.' }
-    return { member, kind: 'tool', required: spec.required === true, lists: undefined, standing }
-  }
-
-  *#candidates(): Iterable<Candidate> {
-    for (const { name, spec } of this.#options.routes.values())
-      yield { kind: 'adapter', name, labels: spec.labels ?? {} }
-    for (const { tool } of this.#options.tools.entries())
-      yield { kind: 'tool', name: tool.name, labels: tool.spec.labels ?? {} }
-  }
-
   /** Something that members show may have changed: of one adapter, or of any. */
   #changed(adapter?: string): void {
     for (const { assembly } of this.#all())
       if (adapter === undefined || assembly.has(adapter)) assembly.invalidate()
     if (adapter === undefined) this.#forgetOthers()
+    this.#noteTimes(adapter)
+  }
+
+  /** Members may have come into other states: one adapter, or any of them. */
+  #noteTimes(adapter?: string): void {
+    for (const { assembly, since } of this.#byName.values())
+      if (adapter === undefined || assembly.has(adapter)) since.note(assembly.members)
   }
 
   /** Stops reading the lists of adapters that are members of nothing. */
@@ -326,31 +250,5 @@ export class VirtualServers implements AsyncDisposable {
     for (const end of this.#ends) end()
     this.#table[Symbol.dispose]()
     await this.#following?.[Symbol.asyncDispose]()
-  }
-}
-
-const ready: MemberStanding = { state: 'Ready', reason: undefined }
-
-function mistakesOf(lists: MemberLists | undefined): readonly string[] {
-  const known = lists?.snapshot?.lists
-  return known === undefined ? [] : Object.values(known).flatMap(({ mistakes }) => mistakes)
-}
-
-/** Remembers since when things have been in their state. */
-class StateTimes {
-  readonly #now: () => number
-  readonly #known = new Map<string, { readonly state: string; readonly since: string }>()
-
-  constructor(now: () => number) {
-    this.#now = now
-  }
-
-  of(key: string, state: string): string {
-    let known = this.#known.get(key)
-    if (known?.state !== state) {
-      known = { state, since: new Date(this.#now()).toISOString() }
-      this.#known.set(key, known)
-    }
-    return known.since
   }
 }

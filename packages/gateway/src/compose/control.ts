@@ -49,7 +49,7 @@ export function openControl(
       sealedSecrets: permittedCollection(store.sealedSecrets),
       servers: permittedCollection(store.servers),
       serverLimits: config.servers,
-      membersOf: (server, principal) => planes.virtualServers.membersOf(server, principal),
+      standingOf: (server, principal) => planes.virtualServers.statusOf(server, principal),
       originOf: (request) => published.callers.client.originOf(request),
       recheckMs: door.recheckMs,
       version,

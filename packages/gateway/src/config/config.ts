@@ -425,6 +425,7 @@ export const ConfigSchema = z.strictObject({
         .strictObject({
           adapters: count(1000, 0).describe('Adapters of one owner (docs/access.md#quotas).'),
           tools: count(10_000, 0).describe('Tools of one owner.'),
+          servers: count(100, 0).describe('Virtual servers of one owner (docs/servers.md).'),
           replicas: count(1000, 0).describe(
             'Replicas that the adapters and tools of one owner request together.',
           ),
@@ -501,9 +502,6 @@ export const ConfigSchema = z.strictObject({
     .describe('Limits of API keys (docs/api-keys.md).'),
   servers: z
     .strictObject({
-      maxPerPrincipal: count(100).describe(
-        'Virtual servers that one principal may have (docs/servers.md).',
-      ),
       maxBytesPerPrincipal: count(4 * 1024 * 1024).describe(
         'Bytes of the virtual servers of one principal, as stored.',
       ),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { accessRules, checkQuotas, type AccessSettings, type Holdings } from './access.ts'
+import { accessRules, checkQuotas, type AccessSettings } from './access.ts'
 import { authorizeCreate, checkWorkloadIdentity } from './permission.ts'
 import { holdsOneOf, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
@@ -8,6 +8,7 @@ const quotas = {
   adapters: 2,
   tools: 1,
   replicas: 5,
+  servers: 1,
   bytes: 1000,
   totalBytes: 2000,
   exemptRoles: [],
@@ -161,9 +162,10 @@ describe('an image that runs', () => {
 
 describe('a quota', () => {
   const rules = accessRules(unset, { development: false, anonymous: false })
-  const asking = (held: Partial<Holdings>, more: Partial<Holdings>, toOwner = true): string => {
+  type Counts = Parameters<typeof checkQuotas>[1]
+  const asking = (held: Counts, more: Counts, toOwner = true): string => {
     try {
-      checkQuotas(rules, { adapters: 0, tools: 0, replicas: 0, ...held }, more, toOwner)
+      checkQuotas(rules, held, more, toOwner)
       return 'done'
     } catch (error) {
       return (error as Error).message
@@ -175,6 +177,8 @@ describe('a quota', () => {
     expect(asking({ adapters: 2 }, { adapters: 1 })).toContain('access.quotas.adapters')
     expect(asking({ tools: 1 }, { tools: 1 })).toContain('access.quotas.tools')
     expect(asking({ replicas: 3 }, { replicas: 3 })).toContain('access.quotas.replicas')
+    expect(asking({ servers: 0 }, { servers: 1 })).toBe('done')
+    expect(asking({ servers: 1 }, { servers: 1 })).toContain('access.quotas.servers')
   })
 
   test('an overdrawn quota prevents nothing that adds nothing to it', () => {

@@ -1,6 +1,6 @@
 import { GatewayError } from './errors.ts'
 import { imagePattern, type Image } from './fields/image-pattern.ts'
-import { adminRole, everyone, holdsOneOf, type Principal } from './principal.ts'
+import { adminRole, everyone, hasRole, holdsOneOf, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 import {
   variablePolicy,
@@ -23,8 +23,11 @@ export interface AccessSettings {
   readonly images: VariableSettings['images']
   readonly workloadIdentityRoles?: readonly string[] | undefined
   readonly logs: 'read' | 'write'
-  readonly quotas: Holdings & SpaceLimits & { readonly exemptRoles: readonly string[] }
+  readonly quotas: Quotas & { readonly exemptRoles: readonly string[] }
 }
+
+/** Limits for each owner, and `totalBytes` for all owners together. */
+export type Quotas = Holdings & SpaceLimits & { readonly servers: number }
 
 /**
  * Numbers of things that an owner has or may have. `replicas` sums those of its adapters and tools.
@@ -71,8 +74,7 @@ export interface AccessRules {
   readonly logs: 'read' | 'write'
   /** True if adapters may admit anonymous callers. */
   readonly anonymous: boolean
-  /** Limits for each owner, and for all owners together. */
-  readonly quotas: Holdings & SpaceLimits
+  readonly quotas: Quotas
   /** Roles whose holders may exceed the quotas, for themselves and for others. */
   readonly quotaExemptRoles: readonly string[]
 }
@@ -171,21 +173,36 @@ function distinct(roles: readonly string[]): readonly string[] {
  */
 export function checkQuotas(
   { quotas }: AccessRules,
-  held: Holdings,
-  more: Partial<Holdings>,
+  held: Partial<Counts>,
+  more: Partial<Counts>,
   toOwner: boolean,
 ): void {
-  for (const what of ['adapters', 'tools', 'replicas'] as const) {
+  for (const [what, words] of Object.entries(counted) as [keyof Counts, string][]) {
     const wanted = more[what] ?? 0
-    if (wanted === 0 || held[what] + wanted <= quotas[what]) continue
+    const has = held[what] ?? 0
+    if (wanted === 0 || has + wanted <= quotas[what]) continue
     throw new GatewayError('quota_exceeded', {
       detail: toOwner
-        ? `You have ${held[what]} ${what} and ask for ${wanted} more, ` +
-          `but may have ${quotas[what]} ` +
+        ? `You have ${has} ${words} and ask for ${wanted} more, but may have ${quotas[what]} ` +
           `(access.quotas.${what}). Delete what is not needed.`
-        : `Its owner may have ${quotas[what]} ${what} (access.quotas.${what}).`,
+        : `Its owner may have ${quotas[what]} ${words} (access.quotas.${what}).`,
     })
   }
+}
+
+/** Numbers of things that the quotas count. */
+type Counts = Omit<Quotas, keyof SpaceLimits>
+
+const counted: Readonly<Record<keyof Counts, string>> = {
+  adapters: 'adapters',
+  tools: 'tools',
+  replicas: 'replicas',
+  servers: 'virtual servers',
+}
+
+/** True if a caller may exceed the quotas. */
+export function isQuotaExempt({ quotaExemptRoles }: AccessRules, principal: Principal): boolean {
+  return quotaExemptRoles.some((role) => hasRole(principal, role))
 }
 
 /**

@@ -1,4 +1,5 @@
 import { canonicalName } from '../lib/http/header-names.ts'
+import { adminRole, hasRole } from './principal.ts'
 import type { ToolRule } from './fields/tool-rules.ts'
 
 /** Kinds of registered resources. The type of `spec` differs by kind. */
@@ -189,18 +190,30 @@ export interface Resource<
   readonly restartedAt?: string
   /** The file that declares the resource; absent if the REST API made it. */
   readonly declared?: DeclaredIn
+  /** Since when it claims its present names at `/mcp`, ISO 8601. Absent: since its creation. */
+  readonly namedSince?: string
 }
 
 export type Adapter = Resource<AdapterSpec, 'adapter'>
 export type Tool = Resource<ToolSpec, 'tool'>
 
 /**
- * The part of a resource that requests need. Environment, description and choosing roles may be
- * large, and no request reads them.
+ * The part of a resource that requests need. Environment and description may be large, and no
+ * request reads them. Of the choosing roles, only the administrator's counts for requests.
  */
 export function withoutWorkload<R extends Resource>(resource: R): R {
-  const { chosenWith: _chosen, ...spec } = resource.spec
-  return { ...resource, spec: { ...spec, environmentVariables: {}, description: '' } }
+  const { chosenWith, ...rest } = resource.spec
+  const spec = { ...rest, environmentVariables: {}, description: '' }
+  if (chosenWith === undefined || !hasRole({ roles: chosenWith }, adminRole))
+    return { ...resource, spec }
+  return { ...resource, spec: { ...spec, chosenWith: administrators } }
+}
+
+const administrators = [adminRole]
+
+/** True if the operator stands for a resource: an administrator, or a declared file, chose it. */
+export function isOfOperator({ declared, spec }: Pick<Resource, 'declared' | 'spec'>): boolean {
+  return declared !== undefined || hasRole({ roles: spec.chosenWith ?? [] }, adminRole)
 }
 
 export function isAdapter(resource: Resource): resource is Adapter {

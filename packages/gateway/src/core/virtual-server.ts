@@ -1,4 +1,4 @@
-import type { Owned } from './resource.ts'
+import type { Owned, ResourceKind } from './resource.ts'
 import type { ToolHints } from './fields/tool-rules.ts'
 
 /** The parts of a member that a virtual server shows, or leaves out. Globs; absent: no limit. */
@@ -39,14 +39,38 @@ export type MemberSpec = MemberTarget & {
   readonly maxResultBytes?: number
   /** True: without this member, the virtual server refuses requests. */
   readonly required?: true
-  /** `perCaller`: the member lists other things for other callers. */
-  readonly lists?: 'perCaller'
   readonly questions?: {
     readonly elicitation?: boolean
     readonly urlHosts?: readonly string[]
     readonly sampling?: boolean
     readonly roots?: boolean
   }
+}
+
+/** An alias that stood for a server, which is a member no longer or has another alias. */
+export interface FormerAlias {
+  readonly alias: string
+  /** The server, as `memberKey` writes it. */
+  readonly member: string
+}
+
+/** The adapter or tool that a member names. Undefined for a selector. */
+export function namedBy(
+  spec: MemberTarget,
+): { readonly kind: ResourceKind; readonly name: string } | undefined {
+  if ('adapter' in spec) return { kind: 'adapter', name: spec.adapter }
+  return 'tool' in spec ? { kind: 'tool', name: spec.tool } : undefined
+}
+
+/** One text for each adapter and tool. */
+export function memberKey({
+  kind,
+  name,
+}: {
+  readonly kind: string
+  readonly name: string
+}): string {
+  return `${kind}/${name}`
 }
 
 export interface VirtualServerSpec {
@@ -58,6 +82,10 @@ export interface VirtualServerSpec {
   /** `none`: the members' own instructions stay away. */
   readonly memberInstructions?: 'none'
   readonly members: readonly MemberSpec[]
+  /** Aliases of former members, the latest last. The gateway gives none of them to another. */
+  readonly formerAliases?: readonly FormerAlias[]
+  /** True if it has, or had, a selector. */
+  readonly selects?: true
   /** Shown names of tools that stand in the list of the search mode. */
   readonly pinned?: readonly string[]
   readonly requiredRoles: readonly string[]

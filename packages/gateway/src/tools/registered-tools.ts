@@ -112,6 +112,12 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     }
   }
 
+  /** A tool by the name of its resource, as lists show it. */
+  entryOf(name: string): ListedTool | undefined {
+    const entry = this.#byName.get(this.#toolNames.get(name) ?? '')
+    return entry?.tool.name === name ? entry : undefined
+  }
+
   /** A tool by the name of its resource. */
   byResource(name: string): CalledTool | undefined {
     const tool = this.get(this.#toolNames.get(name) ?? '')

@@ -1,95 +1,23 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { TestGateway } from '../fixtures/gateway.ts'
+import type { TestGateway } from '../fixtures/gateway.ts'
+import { as, ListingGateway, textOf as text } from '../fixtures/listing-gateway.ts'
 import { initialize, modern, type RpcAnswer } from '../fixtures/mcp-requests.ts'
 
-const program = fileURLToPath(new URL('../fixtures/listing-server.js', import.meta.url))
-const folder = mkdtempSync(join(tmpdir(), 'mcpgw-servers-'))
-const events = join(folder, 'events')
 const json = { 'content-type': 'application/json' }
+let listing: ListingGateway
 let gateway: TestGateway
 
 beforeAll(async () => {
-  writeFileSync(events, '')
-  gateway = await TestGateway.open({
-    runtime: { images: { listing: { command: [process.execPath, program, events] } } },
-  })
+  listing = await ListingGateway.open()
+  ;({ gateway } = listing)
 })
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]()
-  rmSync(folder, { recursive: true })
-})
+afterAll(() => listing[Symbol.asyncDispose]())
 
-type Headers = Readonly<Record<string, string>>
-const bob: Headers = { 'x-dev-userid': 'bob', 'x-dev-roles': 'guest' }
-
-async function api(method: string, path: string, body?: object, headers: Headers = {}) {
-  const answer = await gateway.send(path, {
-    method,
-    headers: { ...json, ...headers },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  const text = answer.body.toString()
-  return { status: answer.status, body: text === '' ? undefined : JSON.parse(text) }
-}
-
-/** Registers an adapter, and returns its name. */
-async function adapter(speaks: 'legacy' | 'modern', over: 'HTTP' | 'stdio', more: object = {}) {
-  const name = `s${randomUUID().slice(0, 8)}`
-  const image =
-    over === 'HTTP'
-      ? { imageName: 'listing', environmentVariables: { SPEAKS: speaks, TAG: name } }
-      : {
-          imageName: 'mcp-proxy',
-          environmentVariables: {
-            MCP_COMMAND: process.execPath,
-            MCP_ARGS: `${program} ${events}`,
-            SPEAKS: speaks,
-            TAG: name,
-          },
-        }
-  const body = { name, imageVersion: '1', ...image, ...more }
-  expect((await api('POST', '/adapters', body)).status).toBe(201)
-  await gateway.untilReady(name, 1)
-  return name
-}
-
-/** Makes a virtual server, and returns how to ask it. */
-async function serve(members: readonly object[], more: object = {}) {
-  const name = `v${randomUUID().slice(0, 8)}`
-  expect((await api('PUT', `/servers/${name}`, { members, ...more })).status).toBe(201)
-  const path = `/servers/${name}/mcp`
-  const ask = (method: string, params = {}, headers: Headers = {}): Promise<RpcAnswer> =>
-    modern(gateway, method, params, { path, headers })
-  return {
-    name,
-    path,
-    ask,
-    names: async (headers: Headers = {}): Promise<readonly string[]> => {
-      const names: string[] = []
-      let cursor: unknown
-      do {
-        const { message } = await ask('tools/list', cursor === undefined ? {} : { cursor }, headers)
-        const { tools, nextCursor } = message.result as {
-          tools: { name: string }[]
-          nextCursor?: string
-        }
-        names.push(...tools.map((tool) => tool.name))
-        cursor = nextCursor
-      } while (cursor !== undefined)
-      return names
-    },
-    call: (tool: string, headers: Headers = {}): Promise<RpcAnswer> =>
-      ask('tools/call', { name: tool, arguments: {} }, headers),
-  }
-}
-
-const text = ({ message }: RpcAnswer): string =>
-  (message.result as { content: { text: string }[] } | undefined)?.content[0]?.text ?? ''
+const bob = as('bob', 'guest')
+const api = (...call: Parameters<ListingGateway['api']>) => listing.api(...call)
+const adapter = (...given: Parameters<ListingGateway['adapter']>) => listing.adapter(...given)
+const serve = (...given: Parameters<ListingGateway['serve']>) => listing.serve(...given)
 
 const toolsOf = (alias: string): readonly string[] => [
   `${alias}_Gr__e_`,
@@ -132,15 +60,17 @@ describe('a virtual server over servers of both eras', () => {
     const name = await adapter('modern', 'HTTP')
     const { ask, names } = await serve([{ adapter: name, alias: 'a' }])
     await expect.poll(() => names()).toHaveLength(4)
-    const asked = (): number =>
-      readFileSync(events, 'utf8')
-        .split('\n')
-        .filter((line) => line.includes(`"tag":"${name}"`)).length
-    const before = asked()
+    const whileQuiet = async (): Promise<number> => {
+      const noted = listing.asked(name)
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      return listing.asked(name) - noted
+    }
+    await expect.poll(whileQuiet).toBe(0)
+    const before = listing.asked(name)
     await ask('server/discover')
     await names()
     await names()
-    expect(asked()).toBe(before)
+    expect(listing.asked(name)).toBe(before)
   })
 
   test('the definition can be read, changed and removed', async () => {
@@ -153,11 +83,7 @@ describe('a virtual server over servers of both eras', () => {
     })
     expect(await names()).toEqual([])
     const patch = { members: [{ adapter: await adapter('modern', 'HTTP'), alias: 'x' }] }
-    const changed = await gateway.send(`/servers/${name}`, {
-      method: 'PATCH',
-      headers: { 'content-type': 'application/merge-patch+json' },
-      body: JSON.stringify(patch),
-    })
+    const changed = await api('PATCH', `/servers/${name}`, patch)
     expect(changed.status).toBe(200)
     await expect.poll(() => names()).toHaveLength(4)
     expect((await api('DELETE', `/servers/${name}`)).status).toBe(204)
@@ -203,9 +129,11 @@ describe('the rights at a virtual server', () => {
     expect(text(await call('open_delete_all', boss))).toBe('did delete_all')
     for (const tool of ['open_delete_all', 'closed_get_time', 'closed_write_note', 'write_note'])
       expect((await call(tool, bob)).message.error?.message).toContain('Unknown tool')
-    expect((await api('GET', `/servers/${name}/status`, undefined, bob)).body.members).toHaveLength(
-      1,
-    )
+    const { body: status } = await api('GET', `/servers/${name}/status`, undefined, bob)
+    expect(status.members).toMatchObject([
+      { alias: 'closed', state: 'Missing', tools: 0 },
+      { alias: 'open', state: 'Ready', tools: 4 },
+    ])
   })
 
   test('a caller without the right gets the answer of a server that does not exist', async () => {

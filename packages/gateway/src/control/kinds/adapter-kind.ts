@@ -52,6 +52,7 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
       }
       return sharedView(adapter, own, warnings)
     },
+    claims: ({ aggregate }) => aggregate === true,
     code: codeFields,
     running: (spec) => [...runningFields(spec), spec.eras, spec.legacyLeg],
     contains: ({ name, spec }, text) =>

@@ -25,6 +25,8 @@ export interface Kind<
   ): Promise<{ readonly value: Input; readonly warnings: readonly Warning[] }>
   /** Schema of the body of PATCH. */
   readonly patch: z.ZodObject
+  /** The claim at `/mcp`: the name of a tool, or true if an adapter joins. */
+  claims(spec: R['spec']): unknown
   /** Rules that the schema cannot express. `body` may be anything. */
   mistakes(body: unknown, principal: Principal): readonly Mistake[] | Promise<readonly Mistake[]>
   /** Warnings about fields of a valid body that have no effect, or an unexpected effect. */

@@ -51,6 +51,7 @@ export function toolKind(rules: WorkloadRules, checks: SchemaChecks): Kind<Tool,
         { toolDefinition: tool.spec.toolDefinition as ToolResource['toolDefinition'] },
         given,
       ),
+    claims: ({ toolDefinition }) => toolDefinition.tool.name,
     code: codeFields,
     running: (spec) => [...runningFields(spec), spec.toolDefinition.port],
     contains: ({ name, spec }, text) =>

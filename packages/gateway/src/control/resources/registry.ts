@@ -1,7 +1,7 @@
-import { checkQuotas, checkSpace, type Holdings } from '../../core/access.ts'
+import { checkQuotas, checkSpace, isQuotaExempt, type Holdings } from '../../core/access.ts'
 import { GatewayError } from '../../core/errors.ts'
 import { authorizeLogs, checkCreate, type Permit } from '../../core/permission.ts'
-import { hasRole, samePrincipal, type Principal } from '../../core/principal.ts'
+import { samePrincipal, type Principal } from '../../core/principal.ts'
 import type { DeclaredIn, Resource } from '../../core/resource.ts'
 import { checkWriter, type SourceWriter } from '../../core/writer.ts'
 import { alike } from '../../lib/json/alike.ts'
@@ -200,12 +200,19 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       ...without(stored, 'declared'),
       ...mark,
       generation: stored.generation + (restarts ? 1 : 0),
+      ...this.#claimed(stored.spec, spec),
       spec,
     }
     // A resource that does not grow passes, even if a quota has been lowered since.
     const grows = spec.replicaCount > stored.spec.replicaCount
     const more = grows ? { replicas: spec.replicaCount } : {}
     return this.#replace(permit, changed, this.#admit(principal, changed, more))
+  }
+
+  /** The time of a new claim. An older claim of others to a name then counts before it. */
+  #claimed(before: R['spec'], after: R['spec']): Pick<Resource, 'namedSince'> {
+    if (alike(this.#kind.claims(before), this.#kind.claims(after))) return {}
+    return { namedSince: this.#options.now().toISOString() }
   }
 
   async #replace(permit: Permit<'write', R>, changed: R, admit?: Admit): Promise<R> {
@@ -222,7 +229,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     ofNewOwner = false,
   ): Admit | undefined {
     const { access } = this.#options
-    if (access.quotaExemptRoles.some((role) => hasRole(principal, role))) return undefined
+    if (isQuotaExempt(access, principal)) return undefined
     return (held, space) => {
       checkQuotas(access, held, more, samePrincipal(principal, owner))
       checkSpace(access.quotas, spaceSettings, space, ofNewOwner)

@@ -1,19 +1,27 @@
 import { ServerInput, ServerPatch } from '@mcp-gateway/contract'
-import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../../core/access.ts'
-import { GatewayError, type Mistake } from '../../core/errors.ts'
+import {
+  checkPersonalSpace,
+  checkQuotas,
+  isQuotaExempt,
+  type AccessRules,
+  type PersonalLimits,
+} from '../../core/access.ts'
+import type { Mistake } from '../../core/errors.ts'
 import { authorizePersonal, checkCreate } from '../../core/permission.ts'
 import type { Principal } from '../../core/principal.ts'
 import type { MemberSpec, VirtualServer, VirtualServerSpec } from '../../core/virtual-server.ts'
 import { defined } from '../../lib/defined.ts'
 import { mergePatch } from '../../lib/json/merge-patch.ts'
-import { newAlias } from '../../core/fields/alias.ts'
+import { isTable, tableOf } from '../../lib/json/table-of.ts'
 import type { PermittedCollection } from '../../store/permitted.ts'
 import { OwnedRecords, type Written } from '../owned/owned-records.ts'
 import { renames, validate, type Warning } from '../validation.ts'
+import { withAliases } from './member-aliases.ts'
+import { memberMistakes } from './member-mistakes.ts'
 
 export interface ServerRegistryOptions {
   readonly servers: PermittedCollection<VirtualServer>
-  readonly serverLimits: PersonalLimits & { readonly maxPerPrincipal: number }
+  readonly serverLimits: PersonalLimits
   readonly access: AccessRules
   readonly now: () => Date
   readonly newUid: () => string
@@ -34,18 +42,22 @@ export class ServerRegistry {
     checkCreate(principal, this.#options.access, 'server')
   }
 
-  async create(principal: Principal, body: unknown): Promise<Written<VirtualServer>> {
+  create(principal: Principal, body: unknown): Promise<Written<VirtualServer>> {
+    return this.#create(principal, body, undefined)
+  }
+
+  async #create(
+    principal: Principal,
+    body: unknown,
+    atName: string | undefined,
+  ): Promise<Written<VirtualServer>> {
     const { access, serverLimits: limits } = this.#options
     const permit = authorizePersonal(principal, access, 'server')
-    const { name, spec, warnings } = await this.#specOf(body, undefined)
+    const { name, spec, warnings } = await this.#specOf(body, atName, undefined)
     const server = { kind: 'server' as const, name, ...this.records.fresh(principal), spec }
     const resource = await this.records.create(permit, server, (held, space) => {
-      if (held >= limits.maxPerPrincipal)
-        throw new GatewayError('quota_exceeded', {
-          detail:
-            `You have ${held} virtual servers, and may have ${limits.maxPerPrincipal} ` +
-            '(servers.maxPerPrincipal). Delete one that is no longer used.',
-        })
+      if (!isQuotaExempt(access, principal))
+        checkQuotas(access, { servers: held }, { servers: 1 }, true)
       checkPersonalSpace(limits, 'servers', space)
     })
     return { resource, warnings }
@@ -58,9 +70,9 @@ export class ServerRegistry {
     body: unknown,
     ifMatch: number | undefined,
   ): Promise<Written<VirtualServer>> {
-    if (ifMatch === undefined && (await this.records.find(name)) === undefined)
-      return this.create(principal, { ...(body as object), name })
-    return this.#change(principal, name, ifMatch, (stored) => this.#specOf(body, stored))
+    const isNew = ifMatch === undefined && (await this.records.find(name)) === undefined
+    if (isNew) return this.#create(principal, body, name)
+    return this.#change(principal, name, ifMatch, (stored) => this.#specOf(body, name, stored))
   }
 
   async patch(
@@ -70,9 +82,10 @@ export class ServerRegistry {
     ifMatch: number | undefined,
   ): Promise<Written<VirtualServer>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
-      const { value, warnings } = await validate(ServerPatch, patch)
-      const merged = mergePatch({ ...stored.spec, name }, value)
-      return { ...(await this.#specOf(merged, stored)), warnings }
+      const { value, warnings } = await validate(ServerPatch, patch, () => renames(name, patch))
+      const { formerAliases: _former, selects: _selects, ...fields } = stored.spec
+      const merged = mergePatch(fields, value)
+      return { ...(await this.#specOf(merged, name, stored)), warnings }
     })
   }
 
@@ -103,18 +116,24 @@ export class ServerRegistry {
   }
 
   /**
-   * The stored form of a body. Members that are named get an alias that stays.
+   * The stored form of a body, whose name may stand in the address alone. Members that are named
+   * get an alias that stays.
    * @throws GatewayError `validation_failed`
    */
-  async #specOf(body: unknown, stored: VirtualServer | undefined): Promise<Given> {
-    const named = stored === undefined ? body : { name: stored.name, ...(body as object) }
+  async #specOf(
+    body: unknown,
+    atName: string | undefined,
+    stored: VirtualServer | undefined,
+  ): Promise<Given> {
+    const isNamed = atName === undefined || !isTable(body) || 'name' in body
+    const named = isNamed ? body : { ...body, name: atName }
     const { value: input, warnings } = await validate(ServerInput, named, () => [
-      ...(stored === undefined ? [] : renames(stored.name, named)),
-      ...this.#mistakesOf(named),
+      ...(atName === undefined ? [] : renames(atName, body)),
+      ...this.#mistakesOf(tableOf(body), stored),
     ])
     const spec: VirtualServerSpec = {
       description: input.description,
-      members: withAliases(input.members as readonly MemberSpec[]),
+      ...withAliases(input.members as readonly MemberSpec[], stored?.spec),
       requiredRoles: [...new Set(input.requiredRoles)],
       ...defined({
         title: input.title,
@@ -128,27 +147,15 @@ export class ServerRegistry {
     return { name: input.name, spec, warnings }
   }
 
-  #mistakesOf(body: unknown): Mistake[] {
-    const { anonymous, members } = (body ?? {}) as { anonymous?: unknown; members?: unknown }
-    const mistakes: Mistake[] = []
-    if (anonymous === true && !this.#options.access.anonymous)
-      mistakes.push({
-        pointer: '/anonymous',
-        code: 'anonymous_not_allowed',
-        detail: 'needs identity.allowAnonymous in the configuration of the gateway',
-      })
-    const aliases = new Set<unknown>()
-    for (const [index, member] of (Array.isArray(members) ? members : []).entries()) {
-      const { alias } = (member ?? {}) as { alias?: unknown }
-      if (alias !== undefined && aliases.has(alias))
-        mistakes.push({
-          pointer: `/members/${index}/alias`,
-          code: 'alias_taken',
-          detail: 'must differ from the alias of every other member',
-        })
-      aliases.add(alias)
-    }
-    return mistakes
+  #mistakesOf(
+    { anonymous, members }: Readonly<Record<string, unknown>>,
+    stored: VirtualServer | undefined,
+  ): readonly Mistake[] {
+    const found = Array.isArray(members) ? memberMistakes(members) : []
+    const mayBe = this.#options.access.anonymous || stored?.spec.anonymous === true
+    if (anonymous !== true || mayBe) return found
+    const detail = 'needs identity.allowAnonymous in the configuration of the gateway'
+    return [{ pointer: '/anonymous', code: 'anonymous_not_allowed', detail }, ...found]
   }
 }
 
@@ -157,15 +164,4 @@ interface Given {
   readonly name: string
   readonly spec: VirtualServerSpec
   readonly warnings: readonly Warning[]
-}
-
-/** Gives every named member an alias, which then stays, whatever members come and go. */
-function withAliases(members: readonly MemberSpec[]): readonly MemberSpec[] {
-  const used = new Set(members.flatMap(({ alias }) => alias ?? []))
-  return members.map((member) => {
-    if (member.alias !== undefined || 'selector' in member) return member
-    const alias = newAlias('adapter' in member ? member.adapter : member.tool, used)
-    used.add(alias)
-    return { ...member, alias }
-  })
 }

@@ -10,8 +10,8 @@ import { serve } from '../serve.ts'
 import type { Warning } from '../validation.ts'
 
 export interface ServerRouteOptions extends ServerRegistryOptions {
-  /** How the members of a virtual server stand, as far as a caller may see them. */
-  readonly membersOf: (server: VirtualServer, principal: Principal) => ServerStatus['members']
+  /** How the members of a virtual server stand, as far as a caller may know. */
+  readonly standingOf: (server: VirtualServer, principal: Principal) => Omit<ServerStatus, 'phase'>
 }
 
 /** Adds the routes of virtual servers. */
@@ -42,17 +42,19 @@ export function addServers(app: FastifyInstance, options: ServerRouteOptions): v
   serve(app, calls.server.status, async ({ principal, name, request, reply }) => {
     const server = await registry.records.get(principal, name)
     request.subject = server
-    return reply.send(statusOf(options.membersOf(server, principal)))
+    return reply.send(statusOf(options.standingOf(server, principal)))
   })
 }
 
-function statusOf(members: ServerStatus['members']): ServerStatus {
+function statusOf(standing: Omit<ServerStatus, 'phase'>): ServerStatus {
+  return { phase: phaseOf(standing.members), ...standing }
+}
+
+function phaseOf(members: ServerStatus['members']): ServerStatus['phase'] {
   const serves = ({ state }: ServerStatus['members'][number]): boolean =>
     state === 'Ready' || state === 'Degraded'
-  if (members.some((member) => member.required && !serves(member)))
-    return { phase: 'Unavailable', members }
-  const all = members.every(({ state }) => state === 'Ready')
-  return { phase: all ? 'Healthy' : 'Degraded', members }
+  if (members.some((member) => member.required && !serves(member))) return 'Unavailable'
+  return members.every(({ state }) => state === 'Ready') ? 'Healthy' : 'Degraded'
 }
 
 function serverView(

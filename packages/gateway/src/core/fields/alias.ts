@@ -25,7 +25,11 @@ export function newAlias(memberName: string, used: ReadonlySet<string>): string 
  * alias.
  */
 export function stableAlias(memberName: string): string {
-  if (aliasPattern.test(memberName)) return memberName
+  return aliasPattern.test(memberName) ? memberName : markedAlias(memberName)
+}
+
+/** An alias that no member gets whose name is a simple word. */
+export function markedAlias(memberName: string): string {
   const letters = newAlias(memberName, new Set()).slice(0, longestAlias - markLength)
   return letters + markOf(memberName)
 }

@@ -6,6 +6,7 @@ const quotas = {
   adapters: 2,
   tools: 1,
   replicas: 5,
+  servers: 1,
   bytes: 1000,
   totalBytes: 2000,
   exemptRoles: [],

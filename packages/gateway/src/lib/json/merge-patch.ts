@@ -1,3 +1,5 @@
+import { isTable } from './table-of.ts'
+
 /** JSON merge patch (RFC 7396 section 2). Does not change its inputs. */
 export function mergePatch(target: unknown, patch: unknown): unknown {
   if (!isTable(patch)) return patch
@@ -14,8 +16,4 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
       })
   }
   return result
-}
-
-function isTable(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
