@@ -14,6 +14,7 @@ import { compileFilters, type Membership, type ShowsItem } from './membership.ts
 import { defaultQuestions, type QuestionPolicy } from './questions.ts'
 import { sharedItems, type ShownItems } from './shared-items.ts'
 import { showItem, type ShownItem, type ShowOptions } from './shown-item.ts'
+import { compileTemplate } from './uris.ts'
 
 export interface AdapterMemberOptions {
   readonly membership: Membership
@@ -35,7 +36,7 @@ const noItems: ShownItems = { tools: [], prompts: [], resources: [], templates: 
 /** An adapter as a member of an aggregate. */
 export class AdapterMember implements Member, CatalogueMember {
   readonly #options: AdapterMemberOptions
-  readonly #shows: ShowsItem
+  readonly #filters: { readonly shows: ShowsItem; readonly leavesOut: ShowsItem }
   readonly #claimed: Claimed
   readonly questions: QuestionPolicy
   #shown: { readonly of: MemberSnapshot; readonly items: ShownItems } | undefined
@@ -43,7 +44,7 @@ export class AdapterMember implements Member, CatalogueMember {
   constructor(options: AdapterMemberOptions) {
     this.#options = options
     const { alias, spec } = options.membership
-    this.#shows = compileFilters(spec).shows
+    this.#filters = compileFilters(spec)
     const own = claimedBy(alias, spec.overrides)
     this.#claimed = (shown) => own.has(shown) || options.claimed?.(shown) === true
     this.questions = { ...defaultQuestions, ...spec.questions }
@@ -96,7 +97,7 @@ export class AdapterMember implements Member, CatalogueMember {
             clashes: clashes(item.key),
           }),
         )
-        .filter((item) => this.#shows(item))
+        .filter((item) => this.#filters.shows(item))
     return items
   }
 
@@ -150,9 +151,13 @@ export class AdapterMember implements Member, CatalogueMember {
   }
 
   reads(principal: Principal, uri: string): boolean {
-    return (
-      this.uses(principal) && this.#shows({ kind: 'resources', original: uri, hints: undefined })
-    )
+    if (!this.uses(principal)) return false
+    const item = { kind: 'resources', original: uri, hints: undefined } as const
+    const { leavesOut, shows } = this.#filters
+    if (shows(item)) return true
+    // A filter that shows a template shows what the template stands for.
+    const fits = ({ original }: ShownItem): boolean => compileTemplate(original)(uri)
+    return this.items.templates.some(fits) && !leavesOut(item)
   }
 
   maxResultBytes(original: string): number | undefined {

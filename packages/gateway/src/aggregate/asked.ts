@@ -9,6 +9,6 @@ export interface Asked {
 }
 
 /** Answers that the parameters are wrong. `message` says how. */
-export function refuseParams({ request, exchange }: Asked, message: string): void {
-  exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, message))
+export function refuseParams({ request, exchange }: Asked, message: string, data?: object): void {
+  exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, message, data))
 }

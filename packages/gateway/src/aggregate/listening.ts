@@ -53,7 +53,8 @@ interface Stream {
   readonly caller: AggregateCaller
   readonly id: string
   readonly exchange: Exchange
-  readonly party: string
+  /** The party that gives a place to the stream; undefined for one of a legacy session. */
+  readonly party: string | undefined
   /** For each list that the client asked about, what it saw last. */
   readonly seen: Map<ListFilter, string>
   /**
@@ -95,9 +96,10 @@ export class Listening {
       const reason = `A stream names at most ${mostUris} resources. Open several streams.`
       return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, reason))
     }
-    const party = partyOf(caller.principal())
     const { places } = this.#options
-    if (!places.take(party)) {
+    // Legacy sessions count as sessions, and each has one stream.
+    const party = caller.session === '' ? partyOf(caller.principal()) : undefined
+    if (party !== undefined && !places.take(party)) {
       const reason = `You have ${places.most} listen streams open, which is the limit. Close one first.`
       return exchange.answer(429, errorAnswer(id, errorCode.invalidRequest, reason))
     }
@@ -125,7 +127,7 @@ export class Listening {
     const stream = this.#streams.get(exchange)
     if (stream === undefined) return false
     this.#streams.delete(exchange)
-    this.#options.places.free(stream.party)
+    if (stream.party !== undefined) this.#options.places.free(stream.party)
     for (const subscription of stream.subscriptions.values()) subscription.close()
     return true
   }

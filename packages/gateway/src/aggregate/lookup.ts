@@ -40,28 +40,31 @@ export function findResource(
 
   if (isWebUri(address)) {
     const isListed = view.list('resources').named(address).length > 0
-    return isListed && 'unknown' in found ? found : findWeb(view, members, principal, address)
+    return isListed && 'unknown' in found ? found : findUnlisted(view, members, principal, address)
   }
   const named = memberUri(address)
   const member = named === undefined ? undefined : members.get(named.alias)
   if (named !== undefined && member?.reads(principal, named.uri) === true)
     return { member, uri: named.uri }
-  return 'unknown' in found ? found : { unknown: removed }
+  if ('item' in found) return { unknown: removed }
+  const isListed = view.list('resources').named(address).length > 0
+  return isListed ? found : findUnlisted(view, members, principal, address)
 }
 
 /**
- * Finds the member of a web address that nobody lists: by the templates of members, or else the
- * only member that has resources at all, whose results may link to it.
+ * Finds the member of an address that nobody lists by the templates of members. For a web address
+ * that fits none, it is the only member that has resources at all, whose results may link to it.
  */
-function findWeb(
+function findUnlisted(
   view: View,
   members: ReadonlyMap<string, Member>,
   principal: Principal,
   address: string,
 ): Place {
   const templates = view.list('templates').items
-  const fitting = templates.filter((template) => fitsWeb(template, address))
-  const offering = fitting.length > 0 ? fitting : [...templates, ...view.list('resources').items]
+  const fitting = templates.filter((template) => fits(template, address))
+  const linking = isWebUri(address) ? [...templates, ...view.list('resources').items] : []
+  const offering = fitting.length > 0 ? fitting : linking
   const aliases = [...new Set(offering.map(({ alias }) => alias))]
   const places = aliases.flatMap((alias) => {
     const member = members.get(alias)
@@ -76,14 +79,14 @@ function findWeb(
   return { unknown: `Several members may have '${short}'. Use ${candidates.join(' or ')}.` }
 }
 
-/** Few members have templates of web addresses. */
-const webTemplates = new WeakMap<ShownItem, Glob>()
+/** Few members have templates. */
+const compiled = new WeakMap<ShownItem, Glob>()
 
-function fitsWeb(template: ShownItem, address: string): boolean {
-  if (!isWebUri(template.original)) return false
-  let fits = webTemplates.get(template)
-  if (fits === undefined) webTemplates.set(template, (fits = compileTemplate(template.original)))
-  return fits(address)
+function fits(template: ShownItem, address: string): boolean {
+  if (isWebUri(template.original) !== isWebUri(address)) return false
+  let glob = compiled.get(template)
+  if (glob === undefined) compiled.set(template, (glob = compileTemplate(template.original)))
+  return glob(address)
 }
 
 /** The reason for a name whose member has gone, or is closed to the caller, since it was listed. */

@@ -14,7 +14,7 @@ import {
 import { removed } from './lookup.ts'
 import type { Member } from './member.ts'
 import { showResult, type Clashes } from './member-messages.ts'
-import { memberCapabilities, passQuestions } from './questions.ts'
+import { lacks, memberCapabilities, passQuestions } from './questions.ts'
 import type { ShownItem } from './shown-item.ts'
 
 /** The parts of an aggregate that one call to a member needs. */
@@ -185,6 +185,7 @@ export class MemberCall implements Exchange {
     if (code === errorCode.methodNotFound && this.#request.method === 'completion/complete')
       return this.#complete(emptyCompletion())
     const said = readString(error.get('message')) ?? 'The server gave no reason.'
+    if (code === errorCode.missingCapability) return this.#answerIncapable(error, said)
     const ofHop = code <= errorCode.headerMismatch && code >= errorCode.unsupportedVersion
     // The member could not be reached, or disagrees with the gateway about this very hop.
     if (status >= 500 || ofHop) {
@@ -195,7 +196,21 @@ export class MemberCall implements Exchange {
     }
     const known = new Map(error).set('message', JSON.stringify(said))
     if (!Number.isInteger(code)) known.set('code', String(errorCode.internal))
-    const text = `{"jsonrpc":"2.0","id":${this.#request.id},"error":${writeObject(known)}}`
+    this.#passError(status, known)
+  }
+
+  /** Only a client that did not declare a capability can help by declaring it. */
+  #answerIncapable(error: RawObject, said: string): void {
+    const required = readObject(error.get('data'))?.get('requiredCapabilities')
+    const declared = this.#request.meta.get(metaKey.clientCapabilities)
+    const names = [...(readObject(required)?.keys() ?? [])].join(', ')
+    if (names === '' || lacks(declared, required))
+      return this.#passError(400, new Map(error).set('message', JSON.stringify(said)))
+    this.#fail(200, `${said} The virtual server holds back ${names} for this server.`)
+  }
+
+  #passError(status: number, error: RawObject): void {
+    const text = `{"jsonrpc":"2.0","id":${this.#request.id},"error":${writeObject(error)}}`
     this.#client.answer(status, text)
   }
 

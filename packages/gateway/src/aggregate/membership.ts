@@ -115,14 +115,16 @@ function fits(
 /** Tells whether a member shows an item. `resources` covers templates, too. */
 export type ShowsItem = (item: Pick<ShownItem, 'kind' | 'original' | 'hints'>) => boolean
 
-/** Compiles what a member includes and excludes. */
+/** Compiles what a member includes and excludes. `leavesOut`: it is excluded by its own name. */
 export function compileFilters({ include, exclude }: Pick<MemberSpec, 'include' | 'exclude'>): {
   readonly shows: ShowsItem
+  readonly leavesOut: ShowsItem
 } {
   const included = include === undefined ? undefined : compileFilter(include)
   const excluded = exclude === undefined ? undefined : compileFilter(exclude)
   return {
     shows: (item) => included?.(item) !== false && excluded?.(item) !== true,
+    leavesOut: (item) => excluded?.(item) === true,
   }
 }
 

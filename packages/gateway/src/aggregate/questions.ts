@@ -50,6 +50,18 @@ export function memberCapabilities(raw: string | undefined, policy: QuestionPoli
   return writeObject(capabilities)
 }
 
+/** Tells whether a client's capabilities lack one that a member requires. Both are raw JSON. */
+export function lacks(declared: string | undefined, required: string | undefined): boolean {
+  const capabilities = readObject(declared)
+  return [...(readObject(required) ?? [])].some(([name, modes]) => {
+    const has = readObject(capabilities?.get(name))
+    if (has === undefined) return true
+    return [...(readObject(modes)?.keys() ?? [])].some(
+      (mode) => !has.has(mode) && !(name === 'elicitation' && mode === 'form' && has.size === 0),
+    )
+  })
+}
+
 /** The questions to pass on, or the reason why the call cannot go on. */
 export type Passed = { readonly inputRequests: string } | { readonly refused: string }
 

@@ -697,6 +697,19 @@ describe('listen streams of an aggregate', () => {
     expect([open(two).status, open(one).status]).toEqual([0, 429])
   })
 
+  test('the streams of legacy sessions take no places, because sessions have a limit', () => {
+    const { requestOf, server } = aggregate([])
+    for (let count = 0; count < 10; count += 1) {
+      const [caller, request] = requestOf('subscriptions/listen', listen({}))
+      const client = new Client()
+      server.request({ ...caller, session: `s${count}` }, request, client)
+      expect(client.status).toBe(0)
+      if (count < 5) server.gone(client)
+    }
+    const modern = aggregate([]).ask('subscriptions/listen', listen({}))
+    expect(modern.status).toBe(0)
+  })
+
   test('a caller has a limited number of streams, and a drained stream ends in order', async () => {
     const { ask, server } = aggregate([])
     const clients = [1, 2, 3, 4].map(() => ask('subscriptions/listen', listen({})))

@@ -384,7 +384,7 @@ export class AggregateServer {
         if ('unknown' in place) {
           const hidden = this.#hiddenResource(caller, uri)
           if (hidden !== undefined) this.#note(asked, hidden, uri, { denied: true })
-          return refuseParams(asked, place.unknown)
+          return refuseParams(asked, place.unknown, { uri })
         }
         const at = { alias: place.member.alias, original: place.uri }
         this.#send(asked, at, { uri: place.uri })
