@@ -31,3 +31,16 @@ describe('a member that misses a capability of the client', () => {
     })
   })
 })
+
+describe('the capabilities of a client at a member', () => {
+  test('a subscription and a call declare the same, so that both use one session', () => {
+    const a = new ScriptedMember('a')
+    a.list('resources', 'x:1', { uri: 'x:1', name: 'one' })
+    const { ask } = aggregate([a])
+    const meta = { [metaKey.clientCapabilities]: { elicitation: {}, sampling: {}, roots: {} } }
+    ask('tools/call', { name: 'a_run' }, meta)
+    ask('subscriptions/listen', { notifications: { resourceSubscriptions: ['a+x:1'] } }, meta)
+    const declared = a.requests.map((request) => request.meta.get(metaKey.clientCapabilities))
+    expect(declared).toEqual(['{"elicitation":{"form":{}}}', '{"elicitation":{"form":{}}}'])
+  })
+})

@@ -1,5 +1,6 @@
 import {
   errorCode,
+  metaKey,
   readArray,
   readObject,
   readString,
@@ -8,6 +9,7 @@ import {
   type RawObject,
 } from '@mcp-gateway/protocol'
 import type { AggregateCaller, Member } from './member.ts'
+import { memberCapabilities } from './questions.ts'
 import { shownUri } from './uris.ts'
 
 export interface SubscriptionOptions {
@@ -82,6 +84,9 @@ export class Subscription {
     const filter = `{"resourceSubscriptions":${JSON.stringify([...wanted.keys()])}}`
     const own = new Map(meta)
     own.delete('progressToken')
+    // Calls declare the same, so a legacy member gets both on one session.
+    const declared = own.get(metaKey.clientCapabilities)
+    own.set(metaKey.clientCapabilities, memberCapabilities(declared, member.questions))
     const params: RawObject = new Map([
       ['notifications', filter],
       ['_meta', writeObject(own)],
