@@ -61,8 +61,7 @@ export class Delivery {
     const { exchange, permit } = this.#call
     const waiting = new AbortController()
     const { signal } = waiting
-    exchange.response.once('close', () => waiting.abort(new GatewayError('client_closed_request')))
-    exchange.interruptible((reason) => waiting.abort(reason))
+    exchange.waits((reason) => waiting.abort(reason))
 
     this.#parts.upstreams.waitFor(permit.resource, this.#sticky, signal).then(
       (upstream) =>
@@ -109,7 +108,7 @@ export class Delivery {
       finished: (failure) => this.#afterAnswer(upstream, patienceMs, failure),
       failed: (failure, unsent) => this.#afterFailure(upstream, patienceMs, failure, unsent),
     })
-    exchange.streams(stop)
+    exchange.sent(stop)
   }
 
   #via(upstream: Upstream): Dispatching {

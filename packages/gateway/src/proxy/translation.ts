@@ -173,8 +173,11 @@ export class Translation {
   /** Asks the server for its era, once at a time, and never with a call of a client. */
   #ask(call: Call, upstream: Upstream, decide: (era: Era | undefined) => void): void {
     const known = this.#known(call.permit.resource)?.era
-    if (known !== undefined) decide(known)
-    else when(this.#probe(call.permit, upstream), call.exchange, decide)
+    if (known !== undefined) return decide(known)
+
+    const { exchange, permit } = call
+    exchange.waits((reason) => exchange.fail(reason))
+    when(this.#probe(permit, upstream), exchange, decide)
   }
 
   #probe(
@@ -404,10 +407,11 @@ function sessionKeyOf(principal: Principal, session: string): string {
   return JSON.stringify({ id, issuer, name, roles, network, session })
 }
 
-/** Calls `decide` with the server's answer, unless the client has gone meanwhile. */
+/** Calls `decide` with the server's answer, unless the exchange has ended meanwhile. */
 function when<T>(answer: Promise<T>, exchange: Exchange, decide: (said: T) => void): void {
   answer
     .then((said) => {
+      if (exchange.over) return
       if (exchange.response.destroyed) throw new GatewayError('client_closed_request')
       decide(said)
     })
