@@ -13,6 +13,7 @@ import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Entrance } from '../ingress/entrance.ts'
 import type { Exchange } from '../ingress/exchange.ts'
+import { LastCallers, type LastCaller } from '../ingress/last-callers.ts'
 import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
 import { type SessionSealer } from '../ingress/session-sealer.ts'
 import { sessionIdOf } from '../ingress/mcp-path.ts'
@@ -48,8 +49,7 @@ export class ToolFront implements AsyncDisposable {
   readonly #options: FrontOptions
   readonly #modern: ModernFront<Caller>
   readonly #sessions: Sessions
-  /** The last request of each legacy session, for its caller. */
-  readonly #callers = new WeakMap<LegacySession, Exchange>()
+  readonly #callers = new LastCallers()
 
   constructor(options: FrontOptions) {
     this.#options = options
@@ -139,9 +139,9 @@ export class ToolFront implements AsyncDisposable {
       request: (request, exchange) => {
         // The session takes the messages of a body at once, so this is the request that brought
         // them.
-        const carrier = this.#callers.get(sessionOf())
-        const requestId = carrier?.requestId ?? randomUUID()
-        const seen = carrier === undefined ? (): void => undefined : seenBy(carrier)
+        const last = this.#callers.get(sessionOf())
+        const requestId = last?.requestId ?? randomUUID()
+        const seen = last === undefined ? (): void => undefined : seenBy(last)
         router.request(
           { principal, requestId, trace: nothing, idempotencyKey: randomUUID(), seen },
           request,
@@ -201,9 +201,9 @@ function callerOf(exchange: Exchange): Caller {
 }
 
 /** Notes for the audit log which tool a call names, and which refusal its answer does not show. */
-function seenBy(exchange: Exchange): Seen {
+function seenBy(caller: Pick<LastCaller, 'note'>): Seen {
   return (tool, allowed) => {
-    exchange.note(allowed ? { subject: tool } : { denied: tool })
+    caller.note(allowed ? { subject: tool } : { denied: tool })
   }
 }
 
