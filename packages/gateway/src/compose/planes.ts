@@ -30,7 +30,7 @@ export async function openPlanes(
   { state, workloads, cluster, door, outgoingSide, address }: PlaneParts,
 ) {
   const { config, parts, now } = composition
-  const { store, keys } = state
+  const { store, keys, followFailed } = state
   const { directory } = workloads.runtime
   const { entrance, shares } = door
   const { hop, sealer, toolGateways } = cluster
@@ -43,7 +43,7 @@ export async function openPlanes(
     createDataPlane({
       ...common,
       silences,
-      routes: parts.use(await RouteTable.open(store)),
+      routes: parts.use(await RouteTable.open(store, followFailed)),
       endpointPolicy: rules.adapter.policy,
       settings: config.proxy,
       connectionsPerServer: config.limits.connectionsPerServer,

@@ -1,6 +1,6 @@
 import { isAdapter, withoutWorkload, type Adapter } from '../core/resource.ts'
 import { follow } from '../store/follow.ts'
-import type { Store } from '../store/store.ts'
+import type { Change, Store } from '../store/store.ts'
 
 /**
  * The data plane's copy of the adapters, which follows the store, so that no request reads it.
@@ -11,13 +11,14 @@ export class RouteTable implements AsyncDisposable {
   #following: AsyncDisposable | undefined
 
   /** Fills the table and follows the store from then on. */
-  static async open(store: Store): Promise<RouteTable> {
+  static async open(store: Store, failed?: (error: unknown) => void): Promise<RouteTable> {
     const table = new RouteTable()
-    table.#following = await follow(store, { kind: 'adapter' }, ({ name, resource }) => {
+    const take = ({ name, resource }: Change): void => {
       if (resource !== undefined && isAdapter(resource))
         table.#adapters.set(name, withoutWorkload(resource))
       else table.#adapters.delete(name)
-    })
+    }
+    table.#following = await follow(store, { kind: 'adapter' }, take, failed)
     return table
   }
 

@@ -57,8 +57,11 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
 
     const checks = parts.use(new SchemaChecks())
     const registered = parts.use(
-      await RegisteredTools.open(options.store, checks, (permit, invocation, output) =>
-        caller.call(permit, invocation, output),
+      await RegisteredTools.open(
+        options.store,
+        checks,
+        (permit, invocation, output) => caller.call(permit, invocation, output),
+        (error) => options.log.error({ err: error }, 'following the tools failed, trying again'),
       ),
     )
 
