@@ -8,7 +8,7 @@ import {
 import { classifyRequest } from '@mcp-gateway/protocol'
 import { GatewayError, unknownSession } from '../core/errors.ts'
 import { mayWrite, type Permit } from '../core/permission.ts'
-import { partyOf, type Principal } from '../core/principal.ts'
+import { callerKey, partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Silences } from '../core/silences.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
@@ -228,7 +228,7 @@ export class Translation {
     const { request, response } = exchange
     const classified = classifyRequest(body.toString(), request.headers)
     if (classified.era === 'modern')
-      this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
+      this.#server(resource).translator.modern(callerKey(principal), classified, request, response)
     else
       throw new GatewayError('invalid_request', {
         detail: 'The request names the modern version, but is no request of it.',
@@ -389,19 +389,7 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
   )
 }
 
-const callers = new WeakMap<Principal, string>()
-
-/** A key of all that distinguishes callers, and all that a server may learn about a caller. */
-function keyOf(principal: Principal): string {
-  let key = callers.get(principal)
-  if (key === undefined) {
-    const { id, issuer, name, roles, network } = principal
-    callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles, network })))
-  }
-  return key
-}
-
-/** The same key for one legacy session. */
+/** The key of a caller for one legacy session. */
 function sessionKeyOf(principal: Principal, session: string): string {
   const { id, issuer, name, roles, network } = principal
   return JSON.stringify({ id, issuer, name, roles, network, session })
