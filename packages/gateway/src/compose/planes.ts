@@ -4,6 +4,7 @@ import { RouteTable } from '../proxy/routes.ts'
 import { ToolFeed } from '../tools/feed/feed.ts'
 import { openToolRouter } from '../tools/open.ts'
 import { RemoteRouter } from '../tools/feed/remote-router.ts'
+import { loopMark } from '../upstream/loop-mark.ts'
 import type { Cluster } from './cluster.ts'
 import type { Composition } from './composition.ts'
 import type { Door } from './door.ts'
@@ -45,6 +46,7 @@ export async function openPlanes(
       silences,
       routes: parts.use(await RouteTable.open(store, followFailed)),
       endpointPolicy: rules.adapter.policy,
+      loopMark: loopMark(keys),
       settings: config.proxy,
       connectionsPerServer: config.limits.connectionsPerServer,
     }),

@@ -9,6 +9,7 @@ const derived: Readonly<Record<KeyPurpose, string>> = {
   secrets: '5f4BUEQCAM6QzKPflZIT1hID1Ktw7R_PDDX8DEZLMcc',
   toolFeed: 'U0BbNI0-6MQ5KtRZf1AyiEUy7OPM-vvsxZhIQlhP7VE',
   peerHop: 'wgO2M7CLe7pba2tiCpGt1hi4JLjYKi16HSOIbpwWnT8',
+  loopMark: 'vhWXELge_Whef7RWDQNUNNlip_bUEVQznUig9bkHYWY',
   pseudonym: '4y1_YmyoceOamtXvzVHLXfsjZkdM7DQxotMH6Y3cdPU',
   identity: 'bD1scUp1TOBMWnBhsi8lxNa74bI3m6mvkXNk2kN8jBSntj0zqnF-G7qm4daHijMO',
 }

@@ -9,6 +9,7 @@ const purposes = {
   secrets: { label: 'mcp-gateway secrets v1', bytes: 32 },
   toolFeed: { label: 'mcp-gateway tool feed v1', bytes: 32 },
   peerHop: { label: 'mcp-gateway hop v2', bytes: 32 },
+  loopMark: { label: 'mcp-gateway loop v1', bytes: 32 },
   pseudonym: { label: 'mcp-gateway pseudonym v1', bytes: 32 },
   /** 128 spare bits remove the bias from a private P-256 key (FIPS 186-5, A.2.1). */
   identity: { label: 'mcp-gateway identity v1', bytes: 48 },

@@ -2,7 +2,7 @@ import type { Session } from '@mcp-gateway/mcp-http'
 import type { Principal } from '../core/principal.ts'
 import type { Exchange, Notes } from './exchange.ts'
 
-/** Who sent the last request of a session, and the way to add facts to that request's records. */
+/** The caller of a session's last request, and the way to add facts to its records. */
 export interface LastCaller {
   readonly principal: Principal
   readonly requestId: string

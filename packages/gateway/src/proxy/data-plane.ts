@@ -19,13 +19,15 @@ export interface DataPlaneOptions {
   readonly entrance: Entrance
   /** Hands a request to the gateway process that holds its session or its parked call. */
   readonly hop: Hop
-  readonly routes: Pick<RouteTable, 'get'>
+  readonly routes: Pick<RouteTable, 'get' | 'onChange'>
   readonly directory: ReplicaDirectory
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
   /** The addresses that an adapter's endpoint may have. */
   readonly endpointPolicy: AddressPolicy
   readonly settings: Config['proxy']
+  /** The name of this gateway in requests to servers elsewhere, by which it finds a loop. */
+  readonly loopMark?: string | undefined
   /** Most requests that may be open at one server outside the runtime. */
   readonly connectionsPerServer: number
   readonly shares: CallerShares
@@ -54,6 +56,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
     coldStartMs: settings.coldStartSeconds * 1000,
     endpointPolicy: options.endpointPolicy,
+    loopMark: options.loopMark,
     endpointConnections: { most: options.connectionsPerServer, beyond: 'refuse' },
   })
   const guard = new ToolGuard({
@@ -69,11 +72,13 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
     },
     isLeaving: (upstream) => upstreams.isLeaving(upstream),
-    isRouted: ({ name, uid }) => routes.get(name)?.uid === uid,
+    routed: (name) => routes.get(name),
     self: hop.self,
     answerTimeoutMs,
     handshakeMs,
   })
+
+  const stopFollowing = routes.onChange((name) => translation.forgetChanged(name))
 
   const pipeline = new Pipeline({
     entrance: options.entrance,
@@ -95,6 +100,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     take: (request, response) => pipeline.take(request, response),
     drain: () => translation.drain(),
     async [Symbol.asyncDispose]() {
+      stopFollowing()
       translation.close()
       await upstreams[Symbol.asyncDispose]()
     },

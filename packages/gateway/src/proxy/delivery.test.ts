@@ -76,7 +76,7 @@ async function openPlane(sending: () => void = () => undefined): Promise<OpenPla
   const plane = createDataPlane({
     entrance,
     hop,
-    routes: { get: () => adapter },
+    routes: { get: () => adapter, onChange: () => () => undefined },
     directory,
     sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
     outgoing: () => {

@@ -1,4 +1,5 @@
 import { isAdapter, withoutWorkload, type Adapter } from '../core/resource.ts'
+import { Listeners } from '../lib/async/listeners.ts'
 import { follow } from '../store/follow.ts'
 import type { Change, Store } from '../store/store.ts'
 
@@ -8,6 +9,7 @@ import type { Change, Store } from '../store/store.ts'
  */
 export class RouteTable implements AsyncDisposable {
   readonly #adapters = new Map<string, Adapter>()
+  readonly #listeners = new Listeners<string>()
   #following: AsyncDisposable | undefined
 
   /** Fills the table and follows the store from then on. */
@@ -17,6 +19,7 @@ export class RouteTable implements AsyncDisposable {
       if (resource !== undefined && isAdapter(resource))
         table.#adapters.set(name, withoutWorkload(resource))
       else table.#adapters.delete(name)
+      table.#listeners.tell(name)
     }
     table.#following = await follow(store, { kind: 'adapter' }, take, failed)
     return table
@@ -24,6 +27,14 @@ export class RouteTable implements AsyncDisposable {
 
   get(name: string): Adapter | undefined {
     return this.#adapters.get(name)
+  }
+
+  /**
+   * Calls back with the name of each adapter that was made, changed or removed, until the returned
+   * function is called.
+   */
+  onChange(listener: (name: string) => void): () => void {
+    return this.#listeners.add(listener)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -29,8 +29,8 @@ export interface TranslationOptions {
   /** True if the picked replica has ended since, or is about to end. */
   readonly isLeaving: (upstream: Upstream) => boolean
   readonly guard: ToolGuard
-  /** True if the adapter of a resource still exists. */
-  readonly isRouted: (resource: Resource) => boolean
+  /** The adapter that has a name now. */
+  readonly routed: (name: string) => Adapter | undefined
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
   /** The name of this process among the gateways. */
@@ -258,10 +258,7 @@ export class Translation {
     const { resource, principal } = permit
     const server = this.#servers.get(resource.uid)
     const session = server?.translator.sessions.get(upstreamId)
-    const moved = server !== undefined && server.resource.spec.endpoint !== resource.spec.endpoint
-    // The session's server has another address now.
-    if (moved) this.#server(resource)
-    if (server === undefined || session === undefined || moved) throw unknownSession()
+    if (server === undefined || session === undefined) throw unknownSession()
     server.resource = resource
     this.#callers.set(session, principal)
     const { request, response } = exchange
@@ -299,10 +296,19 @@ export class Translation {
     )
   }
 
-  #forgetGone(): void {
-    for (const [uid, { resource, translator }] of this.#servers) {
-      if (this.#options.isRouted(resource)) continue
-      translator.close('The server was removed.')
+  /**
+   * Ends all that belongs to the server of an adapter that was removed, has moved, or runs anew: its
+   * sessions have ended with its replicas.
+   */
+  forgetChanged(name: string): void {
+    const now = this.#options.routed(name)
+    for (const [uid, { resource, generation, translator }] of this.#servers) {
+      if (resource.name !== name) continue
+      const exists = now?.uid === uid
+      const stays = exists && now.spec.endpoint === resource.spec.endpoint
+      if (stays && now.generation === generation) continue
+
+      translator.close(exists ? 'The server was changed.' : 'The server was removed.')
       this.#servers.delete(uid)
     }
   }
@@ -329,7 +335,11 @@ export class Translation {
     }
   }
 
-  #server(resource: Resource): Server {
+  #server(asked: Adapter): Server {
+    const now = this.#options.routed(asked.name)
+    // The adapter was removed or changed while the request was on its way.
+    if (now?.uid !== asked.uid) throw new GatewayError('not_found')
+    const resource = now.generation > asked.generation ? now : asked
     const known = this.#servers.get(resource.uid)
     if (known?.generation === resource.generation) return Object.assign(known, { resource })
     // A changed server may speak another era. Its sessions have ended with its replicas.
@@ -368,7 +378,6 @@ export class Translation {
         ...limits,
       }),
     }
-    this.#forgetGone()
     this.#servers.set(resource.uid, server)
     return server
   }

@@ -14,8 +14,8 @@ interface Watching<R extends Stored> {
 
 /**
  * Reports all records of a collection as changes, then each later change, until disposal. Copies in
- * memory use it, so that no request reads the store. If the store fails, a copy stays as it is, and
- * all is compared once the store can be watched again.
+ * memory use it, so that no request reads the store. After a failure of the store, everything is
+ * compared again.
  */
 export async function follow<R extends Stored>(
   collection: Pick<Collection<R>, 'list' | 'watch'>,
@@ -68,7 +68,7 @@ class Follower<R extends Stored> {
     const signal = AbortSignal.any([this.#stop.signal, over.signal])
     const changes = this.#collection.watch(signal)[Symbol.asyncIterator]()
     const first = changes.next()
-    // It may fail while the list is read. Whoever awaits it learns of that.
+    // It may fail while the list is read. The first await of it reports that.
     first.catch(() => undefined)
 
     try {
