@@ -1,4 +1,4 @@
-import { GatewayError, type ErrorCode } from '../core/errors.ts'
+import type { ErrorCode, GatewayError } from '../core/errors.ts'
 import { partyOf } from '../core/principal.ts'
 import type { Silences } from '../core/silences.ts'
 import type { SessionSealer } from '../ingress/session-sealer.ts'

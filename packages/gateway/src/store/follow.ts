@@ -9,7 +9,7 @@ const retry = { firstMs: 100, maxMs: 10_000 }
 interface Watching<R extends Stored> {
   readonly first: Promise<IteratorResult<Change<R>>>
   readonly changes: AsyncIterator<Change<R>>
-  end(): void
+  readonly end: () => void
 }
 
 /**
