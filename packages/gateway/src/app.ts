@@ -37,8 +37,6 @@ export function openApp(options: AppOptions): Promise<App> {
     const routes = openControl(composition, { ...common, planes })
 
     const { origin } = await openListeners(composition, { ...common, planes, routes })
-
-    if (address.origin === '') address.origin = origin
     const store = config.store.url === undefined ? 'sqlite' : 'postgres'
     log.info({ address: origin, version, store, runtime: workloads.runtime.name }, 'ready')
 

@@ -56,8 +56,11 @@ export class ApiKeys implements AsyncDisposable {
   /** Reads all keys, and then follows the store. */
   static async open(options: ApiKeysOptions): Promise<ApiKeys> {
     const keys = new ApiKeys(options)
-    keys.#following = await follow(options.collection, {}, ({ name, resource }) =>
-      keys.#take(name, resource),
+    keys.#following = await follow(
+      options.collection,
+      {},
+      ({ name, resource }) => keys.#take(name, resource),
+      (error) => options.log.error({ err: error }, 'following the API keys failed, trying again'),
     )
     return keys
   }

@@ -59,6 +59,9 @@ export async function openListeners(
     endpoints: planes.endpoints,
     describe: describeRequest,
     routes,
+    listening: (origin) => {
+      if (address.origin === '') address.origin = origin
+    },
     onDrain: () => planes.drain(),
   })
 

@@ -10,7 +10,7 @@ export type OutgoingSide = Awaited<ReturnType<typeof openOutgoing>>
 /** Opens the identities and credentials that the gateway sends to servers. */
 export async function openOutgoing(
   { parts, now }: Composition,
-  { store, secretSources, keys }: State,
+  { store, secretSources, keys, followFailed }: State,
   address: PublicAddress,
 ) {
   const signer = new IdentitySigner({ keys, issuer: () => address.origin, now })
@@ -20,6 +20,7 @@ export async function openOutgoing(
       files: secretSources.file,
       cluster: secretSources.kubernetes,
       refreshMs: 5000,
+      followFailed,
     }),
   )
   return { signer, held, outgoing: createOutgoing(signer, (reference) => held.find(reference)) }

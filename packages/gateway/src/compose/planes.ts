@@ -32,7 +32,7 @@ export async function openPlanes(
   { state, workloads, cluster, door, outgoingSide, address }: PlaneParts,
 ) {
   const { config, parts, now } = composition
-  const { store, keys } = state
+  const { store, keys, followFailed } = state
   const { directory } = workloads.runtime
   const { entrance, shares } = door
   const { hop, peers, sealer } = cluster
@@ -42,7 +42,7 @@ export async function openPlanes(
   const settings = config.proxy
   const silences = new Silences(now)
 
-  const routes = parts.use(await RouteTable.open(store))
+  const routes = parts.use(await RouteTable.open(store, followFailed))
   const servers = parts.use(
     openServers({
       ...common,

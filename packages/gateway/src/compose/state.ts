@@ -38,7 +38,9 @@ export async function openState(
 
   logRenewal(await store.renewSeals(), log)
   const keys = await loadSessionKeys({ dataDir, configured: config.sessions.keys })
-  return { store, secretSources, keys }
+  const followFailed = (error: unknown): void =>
+    log.error({ err: error }, 'following the store failed, trying again')
+  return { store, secretSources, keys, followFailed }
 }
 
 function storeReport(log: Log): (problem: Error | undefined) => void {

@@ -47,6 +47,7 @@ const table = `
   mcp-param-*                  pass   -        pass
   mcp-protocol-version         pass   pass     pass
   mcp-session-id               never  never    pass
+  cdn-loop                     pass   never    pass
 
   b3                           pass   -        -
   baggage                      pass   -        pass

@@ -62,6 +62,21 @@ export function partyOf(principal: Pick<Principal, 'id' | 'issuer' | 'network'>)
   return party
 }
 
+const callers = new WeakMap<Principal, string>()
+
+/**
+ * Returns a text per caller and all that a server may learn about it: JSON of a `Principal`. Two
+ * requests with one text get the same from a server.
+ */
+export function callerKey(principal: Principal): string {
+  let key = callers.get(principal)
+  if (key === undefined) {
+    const { id, issuer, name, roles, network } = principal
+    callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles, network })))
+  }
+  return key
+}
+
 export function hasRole({ roles }: Pick<Principal, 'roles'>, role: string): boolean {
   return foldedRoles(roles).has(role.toLowerCase())
 }

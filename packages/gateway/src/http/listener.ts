@@ -55,6 +55,8 @@ export interface ListenerOptions extends ServerOptions {
   readonly describe?: (request: FastifyRequest) => Pick<Finished, 'principal' | 'adapter' | 'tool'>
   /** Called when the edge has refused a request, before any endpoint saw it. */
   readonly refused: (request: IncomingMessage, error: GatewayError) => void
+  /** Receives the address once the server listens, before it takes its first connection. */
+  readonly listening?: (origin: string) => void
   /** Called when draining begins, to end the requests that would stay open without need. */
   readonly onDrain: () => void
 }
@@ -89,8 +91,11 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
 
   const address = await server.listen(options.port, options.host)
   const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  const origin = `http://${host}:${address.port}`
+  // Connections come in a later turn of the event loop.
+  options.listening?.(origin)
   return {
-    origin: `http://${host}:${address.port}`,
+    origin,
     async [Symbol.asyncDispose]() {
       draining = true
       server.endConnections()

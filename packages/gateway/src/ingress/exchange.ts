@@ -36,6 +36,12 @@ export interface OpenExchanges {
   draining: boolean
 }
 
+/**
+ * How far an exchange has come. `waiting`: no server has got it, so the gateway may give it up.
+ * `call`: it may have run. `stream`: it stays open, and its client can open it again.
+ */
+type Stage = 'waiting' | 'call' | 'stream'
+
 /** Facts about an exchange that its line in the log and its audit record tell. */
 export interface Notes {
   /** The adapter that the request names, if there is one. */
@@ -70,7 +76,7 @@ export class Exchange {
   #principal: Principal | undefined
   #handed: HandedOver | undefined
   #body: Buffer | null = null
-  #calling = false
+  #stage: Stage = 'waiting'
   #adapter: string | undefined
   #replica: string | undefined
   #subject: Subject | undefined
@@ -113,10 +119,15 @@ export class Exchange {
 
   /** The request is a call. Draining waits for it, and it outlives the token that it came with. */
   get calling(): boolean {
-    return this.#calling
+    return this.#stage === 'call'
   }
 
-  /** Null until it was read, and for a request without a body. */
+  /** The answer is decided, and the shares of the request are free again. */
+  get over(): boolean {
+    return this.#over
+  }
+
+  /** Null until it was read, for a request without a body, and once the request is over. */
   get body(): Buffer | null {
     return this.#body
   }
@@ -171,7 +182,7 @@ export class Exchange {
    * decides it.
    */
   callerOfNow(): Principal | Promise<Principal> {
-    return this.isHandedOver || (this.#calling && this.principal.apiKey === undefined)
+    return this.isHandedOver || (this.calling && this.principal.apiKey === undefined)
       ? this.principal
       : this.#options.authenticate(this.request)
   }
@@ -236,27 +247,19 @@ export class Exchange {
     )
 
     // A modern listen stream ends with an answer, so its owner ends it when the gateway drains.
-    const opens = this.#interruptStream(
+    if (!opensStream(request, this.#body)) {
+      this.#become('call', () => (response.headersSent ? response.destroy() : undefined))
+      return this.guard(work)
+    }
+
+    this.#become(
+      'stream',
       request.method === 'GET'
         ? () => response.end()
         : ({ code }) => (code === 'draining' ? undefined : response.destroy()),
     )
-    if (!opens) this.flows(() => (response.headersSent ? response.destroy() : undefined))
-
     this.guard(work)
-    if (opens) this.#recordOpening()
-  }
-
-  /**
-   * Registers how to cut the answer to a call. Draining waits for the call, but its caller is
-   * checked again and again.
-   */
-  flows(cut: (reason: GatewayError) => void): void {
-    if (this.#open.interruptible.has(this)) return
-    this.#calling = true
-    // A call in progress may have run, so it keeps its place.
-    this.#place?.spare(undefined)
-    this.#endBy(cut)
+    this.#recordOpening()
   }
 
   /** Does the work. An error that it throws becomes the answer. */
@@ -268,18 +271,50 @@ export class Exchange {
     }
   }
 
-  /**
-   * Registers how to end the stream, if the request opens one. Draining does not wait for a stream,
-   * and its caller is checked again and again.
-   */
-  streams(interrupt: (reason: GatewayError) => void): void {
-    if (this.#interruptStream(interrupt)) this.#recordOpening()
+  /** Registers how to give the request up, which waits and which no server has got. */
+  waits(giveUp: (reason: GatewayError) => void): void {
+    this.response.once('close', () => {
+      if (this.#stage === 'waiting') giveUp(new GatewayError('client_closed_request'))
+    })
+    this.#become('waiting', giveUp)
   }
 
-  #interruptStream(interrupt: (reason: GatewayError) => void): boolean {
-    const opens = opensStream(this.request, this.#body)
-    this.interruptible(opens ? interrupt : undefined)
-    return opens
+  /**
+   * Registers how to cut the answer to a call. Draining waits for the call, but its caller is
+   * checked again and again.
+   */
+  flows(cut: (reason: GatewayError) => void): void {
+    if (this.#stage !== 'stream') this.#become('call', cut)
+  }
+
+  /**
+   * The request is on its way to a server. Registers how to end the stream, if it opens one.
+   * Draining does not wait for a stream, and its caller is checked again and again.
+   */
+  sent(interrupt: (reason: GatewayError) => void): void {
+    if (opensStream(this.request, this.#body)) {
+      this.#become('stream', interrupt)
+      this.#recordOpening()
+    } else if (this.#stage === 'waiting') this.#become('call', undefined)
+  }
+
+  /**
+   * Moves the exchange on. `cut` ends it early; undefined if nothing may. Another caller that holds
+   * less may need the place, unless the request may have run.
+   */
+  #become(stage: Stage, cut: ((reason: GatewayError) => void) | undefined): void {
+    if (this.#over) return
+    this.#stage = stage
+    this.#place?.spare(
+      stage === 'call' || cut === undefined
+        ? undefined
+        : () => cut(shortOf('caller', 'open requests')),
+    )
+
+    const { interruptible, draining } = this.#open
+    if (cut === undefined) return void interruptible.delete(this)
+    interruptible.set(this, cut)
+    if (draining && stage !== 'call') cut(drained())
   }
 
   /**
@@ -289,27 +324,6 @@ export class Exchange {
     if (this.#opened || this.#over || this.response.writableEnded) return
     this.#opened = true
     this.#audit(undefined, true)
-  }
-
-  /**
-   * Registers how to end this request early: a stream, or a request that was not sent yet.
-   * Undefined once draining must wait for it.
-   */
-  interruptible(interrupt: ((reason: GatewayError) => void) | undefined): void {
-    // Another caller that holds less may need the place.
-    this.#place?.spare(
-      interrupt === undefined ? undefined : () => interrupt(shortOf('caller', 'open requests')),
-    )
-    this.#endBy(interrupt)
-  }
-
-  #endBy(interrupt: ((reason: GatewayError) => void) | undefined): void {
-    const { interruptible, draining } = this.#open
-    if (interrupt === undefined) return void interruptible.delete(this)
-
-    if (!interruptible.has(this)) this.response.once('close', () => interruptible.delete(this))
-    interruptible.set(this, interrupt)
-    if (draining && !this.#calling) interrupt(drained())
   }
 
   /** Answers with the error and ends the request. */
@@ -326,17 +340,21 @@ export class Exchange {
   finish(error?: GatewayError): void {
     if (this.#over) return
     this.#over = true
+    this.#open.interruptible.delete(this)
     this.#place?.release()
     this.#bodyBytes?.release()
-
     this.#audit(error)
+
+    // A session may refer to the exchange for long, but its bytes are no longer counted.
+    const bytesIn = this.#body?.length ?? 0
+    this.#body = null
     this.#options.requestFinished({
       requestId: this.requestId,
       method: this.request.method ?? '',
       path: this.#path,
       status: error?.status ?? this.response.statusCode,
       durationMs: Math.round((performance.now() - this.#start) * 100) / 100,
-      bytesIn: this.#body?.length ?? 0,
+      bytesIn,
       principal: this.#principal?.id,
       adapter: this.#adapter,
       replica: this.#replica,

@@ -254,7 +254,8 @@ describe('a request that one gateway hands to another', () => {
       silent.listen(0, '127.0.0.1', () => resolve(silent.address() as AddressInfo)),
     )
     const peers = PeerDirectory.of({ two: `http://127.0.0.1:${port}`, three: 'http://127.0.0.1:9' })
-    const hop = new Hop({ keys: [key], self: 'one', peers: [peers], now: Date.now })
+    const options = { keys: [key], self: 'one', peers: [peers], now: Date.now }
+    const hop = new Hop({ ...options, graceMs: 200 })
     closing.push(
       () => (silent.close(), silent.closeAllConnections(), void hop[Symbol.asyncDispose]()),
     )

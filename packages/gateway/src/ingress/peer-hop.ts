@@ -25,6 +25,8 @@ export interface HopOptions {
   readonly now: () => number
   /** Milliseconds that never jump, for the age of remembered nonces. */
   readonly monotonicNow?: () => number
+  /** So long a process that leaves may take to answer. The calls of a drained one end within it. */
+  readonly graceMs?: number
 }
 
 /** A peer's signed statement about a request that it hands over. */
@@ -277,6 +279,7 @@ export class Hop implements AsyncDisposable {
       if (present.has(origin)) continue
       this.#pools.delete(origin)
       this.#leaving.add(pool)
+      const { graceMs = 30_000 } = this.#options
       const end = setTimeout(() => void pool.destroy(), graceMs).unref()
       void pool.close().finally(() => {
         clearTimeout(end)
@@ -291,9 +294,6 @@ export class Hop implements AsyncDisposable {
     await Promise.all(pools.map((pool) => pool.destroy()))
   }
 }
-
-/** So long a process that leaves may take to answer. The calls of a drained one end within it. */
-const graceMs = 30_000
 
 /** Relays a peer's answer. Calls `failed` if there is none and the client has got nothing. */
 function answerTo(response: ServerResponse, failed: (unsent: boolean) => void): Relay {

@@ -1,4 +1,4 @@
-import { GatewayError, type ErrorCode } from '../core/errors.ts'
+import type { ErrorCode, GatewayError } from '../core/errors.ts'
 import { partyOf } from '../core/principal.ts'
 import type { Silences } from '../core/silences.ts'
 import type { SessionSealer } from '../ingress/session-sealer.ts'
@@ -63,8 +63,7 @@ export class Delivery {
     const { exchange, permit } = this.#call
     const waiting = new AbortController()
     const { signal } = waiting
-    exchange.response.once('close', () => waiting.abort(new GatewayError('client_closed_request')))
-    exchange.interruptible((reason) => waiting.abort(reason))
+    exchange.waits((reason) => waiting.abort(reason))
 
     this.#parts.upstreams.waitFor(permit.resource, this.#sticky, signal).then(
       (upstream) =>
@@ -111,7 +110,7 @@ export class Delivery {
       finished: (failure) => this.#afterAnswer(upstream, patienceMs, failure),
       failed: (failure, unsent) => this.#afterFailure(upstream, patienceMs, failure, unsent),
     })
-    exchange.streams(stop)
+    exchange.sent(stop)
   }
 
   #via(upstream: Upstream): Dispatching {

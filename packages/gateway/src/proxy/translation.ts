@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { classifyRequest } from '@mcp-gateway/protocol'
 import { GatewayError, unknownSession } from '../core/errors.ts'
-import { partyOf } from '../core/principal.ts'
+import { callerKey, partyOf } from '../core/principal.ts'
 import type { Adapter } from '../core/resource.ts'
 import type { Exchange } from '../ingress/exchange.ts'
 import { ownerOf } from '../ingress/session-owner.ts'
 import type { Session, SessionSealer } from '../ingress/session-sealer.ts'
-import { keyOf, sessionKeyOf, type AdapterServers } from '../servers/adapter-servers.ts'
+import { sessionKeyOf, type AdapterServers } from '../servers/adapter-servers.ts'
 import type { Era, LegacySide } from '../servers/era-questions.ts'
 import type { ToolGuard } from '../servers/tool-guard.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -101,7 +101,7 @@ export class Translation {
     const classified = classifyRequest(body.toString(), request.headers)
     const { translator } = this.#options.servers.of(resource)
     if (classified.era === 'modern')
-      translator.modern(keyOf(principal), classified, request, response)
+      translator.modern(callerKey(principal), classified, request, response)
     else
       throw new GatewayError('invalid_request', {
         detail: 'The request names the modern version, but is no request of it.',
@@ -135,10 +135,7 @@ export class Translation {
     const { servers } = this.#options
     const server = servers.get(resource.uid)
     const session = server?.translator.sessions.get(upstreamId)
-    const moved = server !== undefined && server.resource.spec.endpoint !== resource.spec.endpoint
-    // The session's server has another address now.
-    if (moved) servers.of(resource)
-    if (server === undefined || session === undefined || moved) throw unknownSession()
+    if (server === undefined || session === undefined) throw unknownSession()
     server.resource = resource
     servers.callerOf(session, principal)
     const { request, response } = exchange
@@ -168,10 +165,11 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
   )
 }
 
-/** Calls `decide` with the server's answer, unless the client has gone meanwhile. */
+/** Calls `decide` with the server's answer, unless the exchange has ended meanwhile. */
 function when<T>(answer: Promise<T>, exchange: Exchange, decide: (said: T) => void): void {
   answer
     .then((said) => {
+      if (exchange.over) return
       if (exchange.response.destroyed) throw new GatewayError('client_closed_request')
       decide(said)
     })

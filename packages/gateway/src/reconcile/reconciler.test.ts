@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { ReplicaDirectory } from '../core/directories/directory.ts'
@@ -22,10 +23,14 @@ class RememberingRuntime implements Runtime {
   failures = 0
   /** An attempt waits for this promise while it is set. */
   hold: Promise<void> | undefined
+  /** The number of terms that end with an error before they begin, and then midway. */
+  readonly broken = { terms: 0, drift: 0 }
   async *terms(signal: AbortSignal): AsyncGenerator<AbortSignal> {
+    if ((this.broken.terms -= 1) >= 0) throw new Error('There is no term.')
     if (!signal.aborted) yield signal
   }
   onDrift(): () => void {
+    if ((this.broken.drift -= 1) >= 0) throw new Error('Nothing tells of a drift.')
     return () => undefined
   }
   async apply({ name, uid }: Workload): Promise<void> {
@@ -173,3 +178,48 @@ test('the reconciler looks again at a name that changed while it was worked on, 
   release()
   await expect.poll(() => runtime.applied.filter((name) => name === 'a').length).toBe(2)
 })
+
+test('the reconciler goes on after terms that fail, and nothing of them does', async () => {
+  runtime.broken.terms = 1
+  runtime.broken.drift = 1
+  await store.create(sampleResource('one'))
+  start(store, quick)
+  const signals: AbortSignal[] = []
+  reconciler.alongside({
+    run: async (signal) => {
+      signals.push(signal)
+      await aborted(signal)
+    },
+    problems: () => new Map(),
+  })
+
+  await expect.poll(() => [...runtime.running.keys()]).toEqual(['one'])
+  expect(signals.map((signal) => signal.aborted)).toEqual([true, false])
+})
+
+test('work beside the reconciler that fails begins again, and a stop awaits it', async () => {
+  let begun = 0
+  let ended = 0
+  start(store, quick)
+  reconciler.alongside({
+    run: async (signal) => {
+      begun += 1
+      if (begun === 1) throw new Error('It does not work yet.')
+      await aborted(signal)
+      await nextTurn()
+      ended += 1
+    },
+    problems: () => new Map(),
+  })
+
+  await expect.poll(() => begun).toBe(2)
+  await reconciler[Symbol.asyncDispose]()
+  expect(ended).toBe(1)
+})
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve())
+  })
+}

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Resource } from '../core/resource.ts'
 import type { Workload } from '../core/workload.ts'
 import { backoffMs, type Backoff } from '../lib/async/backoff.ts'
+import { supervise } from '../lib/async/supervise.ts'
 import type { Problems, Runtime } from '../runtime/runtime.ts'
 import { usersOf } from '../secrets/users.ts'
 import { runsHere } from './render.ts'
@@ -58,54 +59,79 @@ interface Key {
   retry?: NodeJS.Timeout
 }
 
-/**
- * Starts a reconciler, which works in the runtime's terms: one gateway at a time of all that share
- * a runtime.
- */
+/** Starts a reconciler. */
 export function startReconciler(options: ReconcilerOptions): Reconciler {
-  const stop = new AbortController()
-  let term: Term | undefined
-  let idle: string | undefined
-  let ofWriter: Problems = new Map()
-  const works: TermWork[] = []
-  let current: { readonly signal: AbortSignal; readonly running: Promise<void>[] } | undefined
+  return new Writer(options)
+}
 
-  const working = (async () => {
+/**
+ * Works in the runtime's terms: one gateway at a time of all that share a runtime. A term that
+ * fails is followed by another.
+ */
+class Writer implements Reconciler {
+  readonly #options: ReconcilerOptions
+  readonly #stop = new AbortController()
+  readonly #works: TermWork[] = []
+  readonly #working: Promise<void>
+  #term: Term | undefined
+  #idle: string | undefined
+  #ofWriter: Problems = new Map()
+
+  constructor(options: ReconcilerOptions) {
+    const { log, retry } = options
+    this.#options = options
+    this.#working = supervise(() => this.#run(), {
+      signal: this.#stop.signal,
+      retry,
+      failed: (error) => log.error({ err: error }, 'a term failed, trying again'),
+    })
+  }
+
+  async #run(): Promise<void> {
     const report = (problem: string | undefined, others: Problems): void => {
-      idle = problem
-      ofWriter = others
+      this.#idle = problem
+      this.#ofWriter = others
     }
-    for await (const signal of options.runtime.terms(
-      stop.signal,
-      report,
-      () =>
-        new Map([
-          ...works.flatMap((work) => [...work.problems()]),
-          ...(term?.problems() ?? new Map<string, string>()),
-        ]),
-    )) {
-      term = new Term(options, signal)
-      current = { signal, running: works.map((work) => work.run(signal)) }
-      await term.ended
-      await Promise.all(current.running)
-      current = undefined
-      term = undefined
+    const terms = this.#options.runtime.terms(this.#stop.signal, report, () => this.#problems())
+    for await (const signal of terms) {
+      this.#term = new Term(this.#options, signal)
+      for (const work of this.#works) this.#term.alongside(work)
+      try {
+        await this.#term.ended
+      } finally {
+        this.#term = undefined
+      }
     }
-  })()
+  }
 
-  return {
-    // A gateway that does not lead can drop the nudge: the leader learns of the change from the
-    // store.
-    nudge: (name) => term?.nudge(name),
-    problem: (name) => (term === undefined ? ofWriter.get(name) : term.problem(name)) ?? idle,
-    alongside: (work) => {
-      works.push(work)
-      current?.running.push(work.run(current.signal))
-    },
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await working
-    },
+  #problems(): Problems {
+    return new Map([
+      ...this.#works.flatMap((work) => [...work.problems()]),
+      ...(this.#term?.problems() ?? new Map<string, string>()),
+    ])
+  }
+
+  /**
+   * A gateway that does not lead can drop the nudge: the leader learns of the change from the
+   * store.
+   */
+  nudge(name: string): void {
+    this.#term?.nudge(name)
+  }
+
+  problem(name: string): string | undefined {
+    const found = this.#term === undefined ? this.#ofWriter.get(name) : this.#term.problem(name)
+    return found ?? this.#idle
+  }
+
+  alongside(work: TermWork): void {
+    this.#works.push(work)
+    this.#term?.alongside(work)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#working
   }
 }
 
@@ -120,19 +146,42 @@ class Term implements Pick<Reconciler, 'nudge' | 'problem'> {
   readonly #keys = new Map<string, Key>()
   readonly #queue: string[] = []
   readonly #working = new Set<Promise<void>>()
+  readonly #over = new AbortController()
+  readonly #alongside: Promise<void>[] = []
   #again: NodeJS.Timeout | undefined
   readonly ended: Promise<void>
 
   constructor(options: ReconcilerOptions, signal: AbortSignal) {
-    // All work in progress listens to the signal.
-    setMaxListeners(0, signal)
     this.#options = options
-    this.#signal = signal
+    this.#signal = AbortSignal.any([signal, this.#over.signal])
+    // All work in progress listens to the signal.
+    setMaxListeners(0, this.#signal)
     this.#workers = options.workers ?? 16
     this.ended = this.#run()
   }
 
+  /** Does other work until the term ends. If it fails, it begins again. */
+  alongside(work: TermWork): void {
+    const { log, retry } = this.#options
+    const signal = this.#signal
+    const failed = (error: unknown): void =>
+      log.error({ err: error }, 'work beside the reconciler failed, trying again')
+    this.#alongside.push(supervise(() => work.run(signal), { signal, retry, failed }))
+  }
+
+  /** Ends with the signal, or with an error; then nothing of the term goes on. */
   async #run(): Promise<void> {
+    try {
+      await this.#reconcileChanges()
+    } finally {
+      this.#over.abort()
+      clearTimeout(this.#again)
+      for (const { retry } of this.#keys.values()) clearTimeout(retry)
+      await Promise.all([...this.#working, ...this.#alongside])
+    }
+  }
+
+  async #reconcileChanges(): Promise<void> {
     const { runtime, store, resyncMs } = this.#options
     const timer = setInterval(() => this.#lookAtAll(), resyncMs)
     const undrift = runtime.onDrift((name) => this.nudge(name))
@@ -152,11 +201,8 @@ class Term implements Pick<Reconciler, 'nudge' | 'problem'> {
     ])
 
     clearInterval(timer)
-    clearTimeout(this.#again)
     undrift()
     unsecret?.()
-    for (const { retry } of this.#keys.values()) clearTimeout(retry)
-    await Promise.all(this.#working)
   }
 
   problem(name: string): string | undefined {

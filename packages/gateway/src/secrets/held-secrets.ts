@@ -4,7 +4,7 @@ import type { Secret } from '../core/secret.ts'
 import { Listeners } from '../lib/async/listeners.ts'
 import { Parts } from '../lib/async/parts.ts'
 import { follow } from '../store/follow.ts'
-import type { Store } from '../store/store.ts'
+import type { Change, Store } from '../store/store.ts'
 import type { ClusterSource } from './cluster-source.ts'
 import type { Found, SecretSource } from './sources.ts'
 import { valueIn } from './store-source.ts'
@@ -15,6 +15,8 @@ export interface HeldSecretsOptions {
   readonly cluster: Pick<ClusterSource, 'find' | 'onChange'>
   /** Milliseconds between two reads of a file. */
   readonly refreshMs: number
+  /** Learns why the copies of the store cannot be kept current. They stay as they are. */
+  readonly followFailed?: (error: unknown) => void
 }
 
 /**
@@ -36,24 +38,21 @@ export class HeldSecrets implements AsyncDisposable {
   /** Reads the secrets that credentials refer to, and follows the store. */
   static async open(options: HeldSecretsOptions): Promise<HeldSecrets> {
     const held = new HeldSecrets(options)
-    const { store, cluster, refreshMs } = options
+    const { store, cluster, refreshMs, followFailed } = options
     const unchanged = cluster.onChange(() => held.#tell())
     held.#parts.defer(async () => unchanged())
-    const reading: Promise<void>[] = []
+    const reading = new Set<Promise<void>>()
+    held.#parts.use(await follow(store.secrets, {}, (change) => held.#take(change), followFailed))
     held.#parts.use(
-      await follow(store.secrets, {}, ({ name, resource }) => {
-        if (resource === undefined) held.#secrets.delete(name)
-        else held.#secrets.set(name, resource)
-        held.#tell()
-      }),
-    )
-    held.#parts.use(
-      await follow(store, {}, ({ resource }) => {
-        if (resource === undefined) return
-        for (const each of credentialsOf(resource.spec))
-          if ('secretRef' in each && each.secretRef.source === 'file')
-            reading.push(held.#read(each.secretRef))
-      }),
+      await follow(
+        store,
+        {},
+        (change) => {
+          for (const read of held.#readFiles(change))
+            reading.add(read.finally(() => reading.delete(read)))
+        },
+        followFailed,
+      ),
     )
     await Promise.all(reading)
     const timer = setInterval(() => {
@@ -61,6 +60,20 @@ export class HeldSecrets implements AsyncDisposable {
     }, refreshMs).unref()
     held.#parts.defer(async () => clearInterval(timer))
     return held
+  }
+
+  #take({ name, resource }: Change<Secret>): void {
+    if (resource === undefined) this.#secrets.delete(name)
+    else this.#secrets.set(name, resource)
+    this.#tell()
+  }
+
+  /** Reads the files that a resource's credentials refer to. */
+  #readFiles({ resource }: Change): Promise<void>[] {
+    if (resource === undefined) return []
+    return credentialsOf(resource.spec).flatMap((each) =>
+      'secretRef' in each && each.secretRef.source === 'file' ? [this.#read(each.secretRef)] : [],
+    )
   }
 
   /** Returns the present value of a credential's reference. */

@@ -5,6 +5,7 @@ import {
   type Session as LegacySession,
   Translator,
 } from '@mcp-gateway/mcp-http'
+import { GatewayError } from '../core/errors.ts'
 import { mayWrite, type Permit } from '../core/permission.ts'
 import { isGatewayItself, partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
@@ -24,8 +25,8 @@ export interface AdapterServersOptions {
   /** True if the picked replica has ended since, or is about to end. */
   readonly isLeaving: (upstream: Upstream) => boolean
   readonly guard: ToolGuard
-  /** True if the adapter of a resource still exists. */
-  readonly isRouted: (resource: Resource) => boolean
+  /** The adapter that has a name now. */
+  readonly routed: (name: string) => Adapter | undefined
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
   /** The name of this process among the gateways. */
@@ -190,13 +191,19 @@ export class AdapterServers {
     return this.#servers.get(uid)
   }
 
-  /** The entry of an adapter, made new if the server has changed. */
-  of(resource: Resource): AdapterServer {
+  /**
+   * The entry of an adapter, made new if the server has changed.
+   * @throws GatewayError `not_found` if the adapter is gone
+   */
+  of(asked: Resource): AdapterServer {
+    const now = this.#options.routed(asked.name)
+    // The adapter was removed or changed while the request was on its way.
+    if (now?.uid !== asked.uid) throw new GatewayError('not_found')
+    const resource = now.generation > asked.generation ? now : asked
     const known = this.#servers.get(resource.uid)
     if (known?.generation === resource.generation) return Object.assign(known, { resource })
     // A changed server may speak another era. Its sessions have ended with its replicas.
     known?.translator.close('The server was changed.')
-    this.#forgetGone()
     const server: AdapterServer = {
       resource,
       generation: resource.generation,
@@ -246,10 +253,19 @@ export class AdapterServers {
     return (session && this.#callers.get(session)) ?? opener
   }
 
-  #forgetGone(): void {
-    for (const [uid, { resource, translator }] of this.#servers) {
-      if (this.#options.isRouted(resource)) continue
-      translator.close('The server was removed.')
+  /**
+   * Ends all that belongs to the server of an adapter that was removed, has moved, or runs anew: its
+   * sessions have ended with its replicas.
+   */
+  forgetChanged(name: string): void {
+    const now = this.#options.routed(name)
+    for (const [uid, { resource, generation, translator }] of this.#servers) {
+      if (resource.name !== name) continue
+      const exists = now?.uid === uid
+      const stays = exists && now.spec.endpoint === resource.spec.endpoint
+      if (stays && now.generation === generation) continue
+
+      translator.close(exists ? 'The server was changed.' : 'The server was removed.')
       this.#servers.delete(uid)
     }
   }
@@ -266,19 +282,7 @@ export class AdapterServers {
   }
 }
 
-const keys = new WeakMap<Principal, string>()
-
-/** A key of all that distinguishes callers, and all that a server may learn about a caller. */
-export function keyOf(principal: Principal): string {
-  let key = keys.get(principal)
-  if (key === undefined) {
-    const { id, issuer, name, roles, network } = principal
-    keys.set(principal, (key = JSON.stringify({ id, issuer, name, roles, network })))
-  }
-  return key
-}
-
-/** The same key for one legacy session. */
+/** The key of a caller for one legacy session. */
 export function sessionKeyOf(principal: Principal, session: string): string {
   const { id, issuer, name, roles, network } = principal
   return JSON.stringify({ id, issuer, name, roles, network, session })

@@ -2,7 +2,7 @@ import type { Shares } from '@mcp-gateway/mcp-http'
 import { decodeHeaderValue, errorAnswer, errorCode } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
-import { partyOf, type Principal } from '../core/principal.ts'
+import { callerKey, partyOf, type Principal } from '../core/principal.ts'
 import { Effort, type ToolHints, type ToolRules } from '../core/fields/tool-rules.ts'
 import type { Dispatching } from '../upstream/shared-connections.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -112,16 +112,14 @@ class GuardedRequest {
   /** The server's tools, as its caller sees them. */
   #toolsOf(open: readonly AskedCall[]): ReturnType<KnownTools['of']> {
     const { upstream, via, principal, heldBytes, known, newId } = this.#guarding
-    // By session and caller, because lists may differ by these.
-    const key = [
-      upstream.replica.name,
-      upstream.replica.startedAt,
-      this.#headers.get('mcp-session-id') ?? JSON.stringify([principal.issuer, principal.id]),
-    ]
+    const { name, startedAt } = upstream.replica
+    const session = this.#headers.get('mcp-session-id')
+    // Lists may differ by session, by caller, and by the caller's roles.
+    const key = JSON.stringify([name, startedAt, session, callerKey(principal)])
     const wanted = open.map(({ tool }) => tool)
     const caller = partyOf(principal)
 
-    return known.of(key.join(' '), caller, wanted, async () => {
+    return known.of(key, caller, wanted, async () => {
       const list = new ToolList(wanted)
       const server = { pool: via, held: () => heldBytes.open(caller) }
       await listTools(server, this.#options, newId(), open[0]?.envelope, list)

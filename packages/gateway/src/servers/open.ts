@@ -1,7 +1,6 @@
 import type { Config } from '../config/config.ts'
 import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import { GatewayError } from '../core/errors.ts'
-import type { Adapter } from '../core/resource.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Silences } from '../core/silences.ts'
 import type { SessionSealer } from '../ingress/session-sealer.ts'
@@ -9,10 +8,11 @@ import type { AddressPolicy } from '../lib/net/address-policy.ts'
 import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import { Upstreams } from '../upstream/upstreams.ts'
 import { AdapterServers } from './adapter-servers.ts'
+import type { RouteTable } from './routes.ts'
 import { ToolGuard } from './tool-guard.ts'
 
 export interface ServersOptions {
-  readonly routes: { readonly get: (name: string) => Adapter | undefined }
+  readonly routes: Pick<RouteTable, 'get' | 'onChange'>
   readonly directory: ReplicaDirectory
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
@@ -62,16 +62,19 @@ export function openServers(options: ServersOptions): Servers {
       throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
     },
     isLeaving: (upstream) => upstreams.isLeaving(upstream),
-    isRouted: ({ name, uid }) => routes.get(name)?.uid === uid,
+    routed: (name) => routes.get(name),
     answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
     handshakeMs: settings.handshakeTimeoutSeconds * 1000,
   })
+
+  const stopFollowing = routes.onChange((name) => adapters.forgetChanged(name))
 
   return {
     upstreams,
     guard,
     adapters,
     async [Symbol.asyncDispose]() {
+      stopFollowing()
       adapters.close()
       await upstreams[Symbol.asyncDispose]()
     },

@@ -1,7 +1,7 @@
 import { isAdapter, withoutWorkload, type Adapter } from '../core/resource.ts'
 import { Listeners } from '../lib/async/listeners.ts'
 import { follow } from '../store/follow.ts'
-import type { Store } from '../store/store.ts'
+import type { Change, Store } from '../store/store.ts'
 
 /**
  * The data plane's copy of the adapters, which follows the store, so that no request reads it.
@@ -13,14 +13,15 @@ export class RouteTable implements AsyncDisposable {
   #following: AsyncDisposable | undefined
 
   /** Fills the table and follows the store from then on. */
-  static async open(store: Store): Promise<RouteTable> {
+  static async open(store: Store, failed?: (error: unknown) => void): Promise<RouteTable> {
     const table = new RouteTable()
-    table.#following = await follow(store, { kind: 'adapter' }, ({ name, resource }) => {
+    const take = ({ name, resource }: Change): void => {
       if (resource !== undefined && isAdapter(resource))
         table.#adapters.set(name, withoutWorkload(resource))
       else table.#adapters.delete(name)
       table.#listeners.tell(name)
-    })
+    }
+    table.#following = await follow(store, { kind: 'adapter' }, take, failed)
     return table
   }
 
@@ -28,13 +29,16 @@ export class RouteTable implements AsyncDisposable {
     return this.#adapters.values()
   }
 
-  /** Calls back after each change until the returned function is called. */
-  onChange(listener: (name: string) => void): () => void {
-    return this.#listeners.add(listener)
-  }
-
   get(name: string): Adapter | undefined {
     return this.#adapters.get(name)
+  }
+
+  /**
+   * Calls back with the name of each adapter that was made, changed or removed, until the returned
+   * function is called.
+   */
+  onChange(listener: (name: string) => void): () => void {
+    return this.#listeners.add(listener)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

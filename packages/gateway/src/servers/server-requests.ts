@@ -14,13 +14,13 @@ import {
 } from '@mcp-gateway/protocol'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { permitGateway, type Permit } from '../core/permission.ts'
-import type { Principal } from '../core/principal.ts'
+import { callerKey, type Principal } from '../core/principal.ts'
 import type { Adapter } from '../core/resource.ts'
 import { ownerOf } from '../ingress/session-owner.ts'
 import type { SessionSealer } from '../ingress/session-sealer.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { Sticky, Upstreams } from '../upstream/upstreams.ts'
-import { keyOf, sessionKeyOf, type AdapterServers } from './adapter-servers.ts'
+import { sessionKeyOf, type AdapterServers } from './adapter-servers.ts'
 import { clientInfo, type Era } from './era-questions.ts'
 
 export interface ServerRequestsOptions {
@@ -174,7 +174,7 @@ export class ServerRequests {
     const { adapters } = this.#options
     if (era === 'legacy') {
       const { asModern } = adapters.of(resource).translator
-      const key = session === '' ? keyOf(principal) : sessionKeyOf(principal, session)
+      const key = session === '' ? callerKey(principal) : sessionKeyOf(principal, session)
       this.#stops.set(exchange, () => asModern.gone(exchange))
       return asModern.request(key, request, exchange)
     }

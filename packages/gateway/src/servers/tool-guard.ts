@@ -1,6 +1,6 @@
 import type { Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError } from '../core/errors.ts'
-import { partyOf, type Principal } from '../core/principal.ts'
+import { callerKey, partyOf, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Resource } from '../core/resource.ts'
 import {
   compileToolRules,
@@ -164,6 +164,6 @@ function calledTools(body: Buffer): readonly string[] {
 }
 
 /** A key for calls that get the same verdict: same caller, same roles, same tool. */
-function callKey(uid: string, { issuer, id, roles }: Principal, tool: string): string {
-  return JSON.stringify([uid, issuer, id, roles, tool])
+function callKey(uid: string, principal: Principal, tool: string): string {
+  return JSON.stringify([uid, callerKey(principal), tool])
 }

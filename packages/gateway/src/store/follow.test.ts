@@ -42,3 +42,52 @@ test('a follower whose list fails stops watching', async () => {
   await expect(follow(store, {}, () => undefined)).rejects.toThrow('The store is away.')
   expect(watched?.aborted).toBe(true)
 })
+
+test('a follower goes on after its watch has failed, and finds what was deleted meanwhile', async () => {
+  const watchers = new Set<Watcher>()
+  const resources = new Map([
+    ['kept', sampleResource('kept')],
+    ['gone', sampleResource('gone')],
+  ])
+  let broken = false
+  const store = {
+    list: async ({ after = '' }: ListQuery) => (after === '' ? [...resources.values()] : []),
+    async *watch(signal: AbortSignal): AsyncIterable<Change> {
+      const watcher = new Watcher()
+      watchers.add(watcher)
+      try {
+        for await (const change of watcher.changes(signal)) {
+          if (broken) throw new Error('The store is away.')
+          yield change
+        }
+      } finally {
+        watchers.delete(watcher)
+      }
+    },
+  }
+  const names = new Set<string>()
+  const failures: unknown[] = []
+  await using _following = await follow(
+    store,
+    {},
+    ({ name, resource }) => void (resource === undefined ? names.delete(name) : names.add(name)),
+    (error) => failures.push(error),
+  )
+  const tell = (name: string): void => {
+    const resource = resources.get(name)
+    for (const watcher of watchers)
+      watcher.notify({ kind: 'adapter', name, ...(resource === undefined ? {} : { resource }) })
+  }
+
+  broken = true
+  resources.delete('gone')
+  tell('gone')
+  await expect.poll(() => failures).toEqual([new Error('The store is away.')])
+  broken = false
+  await expect.poll(() => [...names]).toEqual(['kept'])
+
+  resources.set('late', sampleResource('late'))
+  tell('late')
+  await expect.poll(() => [...names]).toEqual(['kept', 'late'])
+  expect(watchers.size).toBe(1)
+})

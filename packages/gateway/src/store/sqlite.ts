@@ -25,8 +25,8 @@ export interface SqliteOptions {
 const busyMs = 5000
 
 /**
- * Deletions stay for this many changes, for processes that follow the file; a process that lags
- * more lists everything again.
+ * Deletions stay for this many changes, for processes that follow the file. A process that lags
+ * more compares all names.
  */
 const keptDeletions = 10_000
 
@@ -213,6 +213,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   readonly #table: string
   readonly #get: Database.Statement
   readonly #watchers = new Set<Watcher<R>>()
+  /** The kinds of all records by name, to find deletions. Undefined until somebody watches. */
+  #known: Map<string, R['kind']> | undefined
 
   constructor(file: File, place: Place<R, Held>) {
     this.#file = file
@@ -253,10 +255,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
       let most = limit
       if (bytes !== undefined) {
         // Read the sizes first, so that the driver reads only the texts that are wanted.
-        let room = bytes
         const sizes = found('octet_length(body) AS size', limit) as { size: number }[]
-        most = 1 + sizes.findIndex(({ size }) => (room -= size) <= 0)
-        if (most === 0) most = limit
+        most = countWithin(bytes, sizes)
       }
 
       return (found('body', most) as { body: string }[]).map(({ body }) => JSON.parse(body) as R)
@@ -292,6 +292,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   }
 
   async *watch(signal: AbortSignal): AsyncIterable<Change<R>> {
+    this.#known ??= this.#file.read(() => this.#names())
     const watcher = new Watcher<R>()
     this.#watchers.add(watcher)
     try {
@@ -301,16 +302,14 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     }
   }
 
-  /** Reports records stored after a change, by any process. */
-  tellAfter(change: number): void {
+  /** Reports records that any process has stored or deleted after `change`, up to `last`. */
+  tellAfter(change: number, last: number): void {
     const present = this.#prepare(`SELECT name FROM ${this.#table} WHERE change > ?`).all(
       change,
     ) as { name: string }[]
-    const gone = this.#prepare(
-      'SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM ' +
-        `json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
-    ).all(change, JSON.stringify(this.#place.kinds)) as { name: string; kind: R['kind'] }[]
 
+    // Deletions that are no longer kept are found by their names.
+    const gone = last - change > keptDeletions ? this.#missing() : this.#deletedAfter(change)
     for (const { name, kind } of gone) this.#tell({ name, kind })
     // Read records one by one, because they may be large.
     for (const { name } of present) {
@@ -320,6 +319,26 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     }
   }
 
+  #deletedAfter(change: number): readonly Change<R>[] {
+    return this.#prepare(
+      'SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM ' +
+        `json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
+    ).all(change, JSON.stringify(this.#place.kinds)) as Change<R>[]
+  }
+
+  /** Records that were known, and are not in the file. */
+  #missing(): readonly Change<R>[] {
+    const present = this.#names()
+    return [...(this.#known ?? [])].flatMap(([name, kind]) =>
+      present.has(name) ? [] : [{ name, kind }],
+    )
+  }
+
+  #names(): Map<string, R['kind']> {
+    const rows = this.#prepare(`SELECT name, kind FROM ${this.#table}`).all() as Change<R>[]
+    return new Map(rows.map(({ name, kind }) => [name, kind]))
+  }
+
   /** Watchers learn of a change once it is stored. */
   async #write(change: Change<R>, work: (number: number) => void): Promise<void> {
     await this.#file.write(work)
@@ -327,6 +346,9 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   }
 
   #tell(change: Change<R>): void {
+    const { name, kind, resource } = change
+    if (resource === undefined) this.#known?.delete(name)
+    else this.#known?.set(name, kind)
     for (const watcher of this.#watchers) watcher.notify(change)
   }
 
@@ -356,6 +378,18 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   #prepare(sql: string): Database.Statement {
     return this.#file.database.prepare(sql)
   }
+}
+
+/** The number of records, from the first one on, until they have `bytes` together. */
+function countWithin(bytes: number, sizes: readonly { readonly size: number }[]): number {
+  let count = 0
+  let room = bytes
+  for (const { size } of sizes) {
+    count += 1
+    room -= size
+    if (room <= 0) break
+  }
+  return count
 }
 
 const resources: Place<Resource, Holdings> = {
@@ -463,14 +497,15 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
         this.#database,
         () => {
           const version = this.#readDataVersion()
+          const last = this.#lastChange()
           if (version !== this.#seenVersion) {
             const { apiKeys, lists, secrets, servers, sessions } = this
             for (const collection of [this, apiKeys, secrets, servers, lists, sessions])
-              collection.tellAfter(this.#seenChange)
+              collection.tellAfter(this.#seenChange, last)
             this.#seenVersion = version
           }
 
-          this.#seenChange = this.#lastChange()
+          this.#seenChange = last
         },
         'DEFERRED',
       )

@@ -20,6 +20,8 @@ export interface ToolsOptions {
   readonly keys: readonly Buffer[]
   /** Calls tools in another process. Absent: this process calls them. */
   readonly send?: SendCall | undefined
+  /** Receives the errors of following the store, which goes on. */
+  readonly failed?: ((error: unknown) => void) | undefined
   readonly now: () => number
 }
 
@@ -51,7 +53,7 @@ export async function openTools(
     } = options
 
     const checks = parts.use(new SchemaChecks())
-    const tools = parts.use(await RegisteredTools.open(options.store, checks, send))
+    const tools = parts.use(await RegisteredTools.open(options.store, checks, send, options.failed))
     return { tools, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
   } catch (error) {
     await parts[Symbol.asyncDispose]()

@@ -90,9 +90,15 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     store: Pick<Store, 'list' | 'watch'>,
     checks: SchemaChecks,
     send: SendCall,
+    failed?: (error: unknown) => void,
   ): Promise<RegisteredTools> {
     const table = new RegisteredTools(checks, send)
-    table.#following = await follow(store, { kind: 'tool' }, (change) => table.#take(change))
+    table.#following = await follow(
+      store,
+      { kind: 'tool' },
+      (change) => table.#take(change),
+      failed,
+    )
     return table
   }
 

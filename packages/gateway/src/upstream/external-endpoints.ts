@@ -142,6 +142,7 @@ export class Endpoints implements AsyncDisposable {
     options: Dispatcher.DispatchOptions,
     handler: Dispatcher.DispatchHandler,
   ): boolean {
+    // The marks of gateways before this one are among the headers.
     const headers = [
       ...((options.headers ?? []) as readonly string[]),
       loopHeader,

@@ -1,5 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, type JSONWebKeySet } from 'jose'
+import {
+  createLocalJWKSet,
+  decodeJwt,
+  decodeProtectedHeader,
+  jwtVerify,
+  type JSONWebKeySet,
+} from 'jose'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../core/principal.ts'
@@ -47,6 +53,18 @@ describe('the signed identity', () => {
       jti: expect.any(String) as string,
     })
     expect(protectedHeader).toEqual({ alg: 'ES256', typ: 'JWT', kid: signer.jwks.keys[0]?.kid })
+  })
+
+  test('a signed identity is made again once the gateway has another address', () => {
+    let issuer = 'http://127.0.0.1:8000'
+    const signer = new IdentitySigner({ keys: [key], issuer: () => issuer, now: () => start })
+    const before = signer.token(principal, '/adapters/a')
+    issuer = origin
+    const after = signer.token(principal, '/adapters/a')
+    expect([before, after].map((token) => decodeJwt(token).iss)).toEqual([
+      'http://127.0.0.1:8000',
+      origin,
+    ])
   })
 
   test('a signed identity fails at another server, after its time, or by another key', async () => {

@@ -66,14 +66,14 @@ export class IdentitySigner {
   token(principal: Principal, path: string): string {
     const now = this.#options.now()
     const { id, issuer, name, roles } = principal
-    const cacheKey = JSON.stringify([path, id, issuer, name, roles])
+    const origin = this.#options.issuer()
+    const cacheKey = JSON.stringify([origin, path, id, issuer, name, roles])
 
     const known = this.#made.get(cacheKey)
     // Clocks may be set back, too.
     if (known !== undefined && Math.abs(now - known.at) < reuseMs) return known.token
 
     const iat = Math.floor(now / 1000)
-    const origin = this.#options.issuer()
     const token = this.#sign({
       iss: origin,
       aud: origin + path,

@@ -92,6 +92,8 @@ const sessions: Subject<BoundSessions> = {
 interface Backend {
   reset(): Promise<void>
   open(): Promise<Store>
+  /** Deletes a record as another process would, and all that the store keeps of earlier changes. */
+  lose(name: string): Promise<void>
   /** The number of random sequences; fewer where opening is dear. */
   readonly runs?: number
 }
@@ -504,6 +506,26 @@ function describeCollection<R extends Stored>(
       expect((await second).value).toEqual({ name: 'elsewhere', kind })
       stop.abort()
       await other[Symbol.asyncDispose]()
+    })
+
+    test('a watcher that missed more changes than are kept hears of every deletion', async () => {
+      const names = ['goes', 'stays'] as const
+      for (const name of names) await here().create(sample(name))
+      await using other = await backend.open()
+      const stop = new AbortController()
+      const view = new Set<string>(names)
+      const following = (async () => {
+        for await (const { name, resource } of here().watch(stop.signal)) {
+          if (resource === undefined) view.delete(name)
+          else view.add(name)
+        }
+      })()
+
+      await backend.lose('goes')
+      await of(other).create(sample('later'))
+      await expect.poll(() => [...view]).toEqual(['stays', 'later'])
+      stop.abort()
+      await following
     })
 
     test('any sequence of calls, by either opening, does what a plain map would do', async () => {

@@ -339,8 +339,8 @@ describe('an adapter by endpoint (B27)', () => {
 })
 
 /** Development identity does not believe a forwarding gateway, so the adapter shows an API key. */
-async function gatewayCredential(): Promise<{ header: string; value: string }> {
-  const { body } = await call('POST', '/api-keys', { name: 'of an adapter' })
+async function gatewayCredential(at = gateway): Promise<{ header: string; value: string }> {
+  const { body } = await call('POST', '/api-keys', { name: 'of an adapter' }, at)
   return { header: 'Authorization', value: `Bearer ${(body as { key: string }).key}` }
 }
 
@@ -441,6 +441,24 @@ describe('a server elsewhere', () => {
       const before = gateway.requests(one).length
       expect(await refusal(mcp(one, sending))).toEqual([508, 'loop_detected'])
       expect(gateway.requests(one).length - before).toBeLessThan(5)
+    }
+  })
+
+  test('adapters of two gateways that point at each other cause no endless loop', async () => {
+    await using other = await TestGateway.open()
+    const credential = await gatewayCredential()
+    const there = 'loops-there'
+    const here = await register(`${other.origin}/adapters/${there}/mcp`, {
+      credential: await gatewayCredential(other),
+    })
+    const endpoint = `${gateway.origin}/adapters/${here}/mcp`
+    const back = { name: there, endpoint, credential }
+    expect((await call('POST', '/adapters', back, other)).status).toBe(201)
+
+    for (const sending of [{ body: ping }, modernRequest('tools/list', {})]) {
+      const before = gateway.requests(here).length
+      expect(await refusal(mcp(here, sending))).toEqual([508, 'loop_detected'])
+      expect(gateway.requests(here).length - before).toBeLessThan(5)
     }
   })
 

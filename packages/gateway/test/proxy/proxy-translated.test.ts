@@ -43,8 +43,6 @@ describe('a legacy client of a modern server', () => {
     })
     const over = new Promise((resolve) => stream.resume().once('close', resolve))
     await gateway.send(`/adapters/${removed}`, { method: 'DELETE' })
-    const other = await modernServer('other')
-    expect((await gateway.mcp(other, '', { headers, body: initialize })).status).toBe(200)
     expect(await Promise.race([over.then(() => 'over'), sleep(15_000, 'open')])).toBe('over')
     expect(
       (await gateway.mcp(removed, '', { headers: { ...headers, ...session }, body: initialize }))
@@ -78,6 +76,23 @@ test('an initialize that the server rightly refuses turns on no translation', as
   // twice.
   expect(asked.filter((what) => what === 'initialize')).toHaveLength(5)
   expect(asked.filter((what) => what === 'DELETE')).toHaveLength(1)
+})
+
+test('sessions of a translated server end when it is restarted, though nobody calls', async () => {
+  const adapter = await modernServer('restarted')
+  const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
+  const session = { ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+  const stream = await gateway.start(`/adapters/${adapter}/mcp`, {
+    method: 'GET',
+    headers: session,
+  })
+  const over = new Promise((resolve) => stream.resume().once('close', () => resolve('over')))
+
+  const restarted = await gateway.send(`/adapters/${adapter}/restart`, { method: 'POST' })
+  expect(restarted.status).toBe(202)
+  expect(await Promise.race([over, sleep(15_000, 'open')])).toBe('over')
+  const ping = '{"jsonrpc":"2.0","id":2,"method":"ping"}'
+  expect((await gateway.mcp(adapter, '', { headers: session, body: ping })).status).toBe(404)
 })
 
 describe('a server that answers 400 for sessions that it has lost', () => {

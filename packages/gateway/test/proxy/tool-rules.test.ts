@@ -585,7 +585,7 @@ describe('attempts to pass by the rules', () => {
     expect(called(tag)).toEqual(['get_time', 'get_time', 'get_time'])
   })
 
-  test('hints for one caller or session decide nothing for another', async () => {
+  test('hints for one caller, role or session decide nothing for another', async () => {
     const ran: string[] = []
     const server = createServer((request, response) => {
       void request.toArray().then((parts) => {
@@ -593,7 +593,8 @@ describe('attempts to pass by the rules', () => {
         const who = String(request.headers['mcp-session-id'] ?? request.headers['x-mcp-userid'])
         if (method === 'tools/call') ran.push(who)
         const session = method === 'initialize' ? { 'mcp-session-id': `of-${randomUUID()}` } : {}
-        const trusted = who === 'eve' || who === sessions[0]
+        const roles = String(request.headers['x-mcp-roles'])
+        const trusted = who === 'eve' || who === sessions[0] || roles.includes('chief')
         const tools = [{ name: 'do_it', annotations: { readOnlyHint: trusted } }]
         const result = method === 'tools/list' ? { tools } : { protocolVersion: '2025-06-18' }
         if (method === 'initialize') sessions.push(session['mcp-session-id'] ?? '')
@@ -619,11 +620,15 @@ describe('attempts to pass by the rules', () => {
 
     expect(await act({ 'x-dev-userid': 'eve' })).toBe(true)
     expect(await act({ 'x-dev-userid': 'uma' })).toBe(false)
+    expect(await act({ 'x-dev-userid': 'uma', 'x-dev-roles': 'user,chief' })).toBe(true)
+    expect(await act({ 'x-dev-userid': 'bob', 'x-dev-roles': 'user,chief' })).toBe(true)
+    expect(await act({ 'x-dev-userid': 'bob' })).toBe(false)
 
     const [first, second] = [await openSession(name, 'user'), await openSession(name, 'user')]
     expect(await act({ 'mcp-session-id': first })).toBe(true)
     expect(await act({ 'mcp-session-id': second })).toBe(false)
-    expect(ran).toEqual(['eve', sessions[0]])
+    expect(await act({ 'mcp-session-id': second, 'x-dev-roles': 'user,chief' })).toBe(true)
+    expect(ran).toEqual(['eve', 'uma', 'bob', sessions[0], sessions[1]])
 
     server.closeAllConnections()
     server.close()

@@ -120,6 +120,22 @@ describe('replicas as processes', () => {
     },
   )
 
+  test('a workload goes on after those who hear of its replicas have failed', async () => {
+    let heard = 0
+    const stopListening = runtime.directory.onChange(() => {
+      heard += 1
+      if (heard > 1) throw new Error('The listener is broken.')
+    })
+    await runtime.apply(workload('good'), signal)
+    await untilStatus(({ replicas }) => replicas.length === 1 && replicas[0]?.phase === 'ready')
+    expect(processesWith(tag)).toHaveLength(1)
+
+    stopListening()
+    await runtime.apply(workload('good', { replicas: 2 }), signal)
+    await untilStatus(allReady)
+    expect(heard).toBeGreaterThan(3)
+  })
+
   test('the gateway slows a server that writes without end, and the server works', async () => {
     await runtime.apply(workload('flooding'), signal)
     await untilStatus(allReady)

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PgBouncer, PostgresServer } from '@mcp-gateway/testkit'
 import pg from 'pg'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { GatewayError } from '../../src/core/errors.ts'
 import {
   openPostgresStore,
@@ -197,16 +197,23 @@ describe.skipIf(missing !== undefined)(
         await using other = await open()
         await using follower = new StoreFollower(other)
         let dropping = true
+        let done = 0
         const admin = new pg.Client(server.url())
         await admin.connect()
         let dropped = 0
         const drops = (async () => {
           while (dropping) {
+            const before = done
             dropped += (await admin.query(terminateAll)).rowCount ?? 0
-            await sleep(40)
+            // A write must have time between two drops, or a busy machine never gets through.
+            do await sleep(10)
+            while (dropping && done === before)
           }
           await admin.end()
         })()
+        const stopDropping = (): Promise<void> => ((dropping = false), drops)
+        // The drops of a test that took too long would break the tests after it.
+        onTestFinished(stopDropping)
         const model = new Map<string, number>()
         const versionOf = async (name: string): Promise<number | undefined> => {
           let version: number | undefined
@@ -215,7 +222,6 @@ describe.skipIf(missing !== undefined)(
             .toBe('done')
           return version
         }
-        let done = 0
         for (let index = 0; index < 150 || dropped <= 20 || done <= 100; index += 1) {
           const name = `n${index % 10}`
           const version = (model.get(name) ?? 0) + 1
@@ -234,8 +240,7 @@ describe.skipIf(missing !== undefined)(
             model.get(name),
           )
         }
-        dropping = false
-        await drops
+        await stopDropping()
         await expect
           .poll(() => Object.fromEntries(follower.view))
           .toEqual(Object.fromEntries(model))

@@ -52,7 +52,17 @@ async function connect(): Promise<pg.Client & AsyncDisposable> {
 describe.skipIf(missing !== undefined)(
   `PostgreSQL${missing === undefined ? '' : ` (skipped: ${missing})`}`,
   () => {
-    describeStore('postgres', { reset: async () => void newSchema(), open: () => open(), runs: 8 })
+    describeStore('postgres', {
+      reset: async () => void newSchema(),
+      open: () => open(),
+      runs: 8,
+      lose: async (name) => {
+        await using admin = await connect()
+        await admin.query(
+          `DELETE FROM "${schema}".record WHERE name = '${name}'; DELETE FROM "${schema}".change`,
+        )
+      },
+    })
 
     describe('changes in PostgreSQL', () => {
       beforeEach(() => void newSchema())

@@ -18,6 +18,14 @@ const newFile = (): string => join(folder, `${(count += 1)}.db`)
 describeStore('sqlite', {
   reset: async () => void (file = newFile()),
   open: async () => openSqliteStore({ file, pollMs: 20 }),
+  lose: async (name) => {
+    const database = new Database(file)
+    const tables = ['resource', 'api_key', 'secret']
+    database.exec(`BEGIN IMMEDIATE; UPDATE counter SET change = change + 20000;
+      ${tables.map((table) => `DELETE FROM ${table} WHERE name = '${name}';`).join('\n')}
+      DELETE FROM deletion; COMMIT`)
+    database.close()
+  },
 })
 
 describe('the SQLite file', () => {

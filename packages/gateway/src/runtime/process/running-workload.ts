@@ -1,6 +1,8 @@
 import type { ProgramConfig } from '../../config/config.ts'
 import type { ReplicaDirectory } from '../../core/directories/directory.ts'
 import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'
+import type { Backoff } from '../../lib/async/backoff.ts'
+import { supervise } from '../../lib/async/supervise.ts'
 import { defined } from '../../lib/defined.ts'
 import { judge } from '../conditions.ts'
 import type { OpenRuntimeOptions } from '../open-options.ts'
@@ -23,7 +25,7 @@ export class RunningWorkload {
   readonly #logs = new Map<number, ReplicaLogs>()
   readonly #conditions = new Map<Condition['type'], Condition>()
   #wanted: Workload
-  #stopped = false
+  readonly #stop = new AbortController()
   #converging = false
   #converged: Promise<void> = Promise.resolve()
   #wake: (() => void) | undefined
@@ -53,7 +55,13 @@ export class RunningWorkload {
         replica.template === template ? generation : Math.min(replica.generation, generation - 1)
     }
     this.#publish()
-    if (!this.#converging) this.#converged = this.#converge()
+    if (this.#converging) return
+    this.#converging = true
+    this.#converged = supervise(() => this.#converge(), {
+      signal: this.#stop.signal,
+      retry: this.#retry(),
+      failed: (error) => this.#failed(error),
+    })
   }
 
   logs(index: number): ReplicaLogs | undefined {
@@ -61,7 +69,7 @@ export class RunningWorkload {
   }
 
   async stop(sweep?: Promise<boolean>): Promise<void> {
-    this.#stopped = true
+    this.#stop.abort()
     this.#wake?.()
     await Promise.all([...this.#replicas.values()].map(({ process }) => process.stop(sweep)))
     await this.#converged
@@ -88,8 +96,7 @@ export class RunningWorkload {
    * then missing, and the loop starts it.
    */
   async #converge(): Promise<void> {
-    this.#converging = true
-    while (!this.#stopped) {
+    while (!this.#stop.signal.aborted) {
       const program = this.#program()
       const template = this.#template()
       const states = [...this.#replicas].map(([index, { process, template: own }]) => ({
@@ -156,11 +163,29 @@ export class RunningWorkload {
       pace,
       logs,
       log,
-      changed: () => this.#publish(),
+      changed: () => this.#changed(),
     })
 
     this.#replicas.set(index, { process, template, generation: this.#wanted.generation })
     this.#publish()
+  }
+
+  /** An error of those who hear of replicas must not end the one whose process has changed. */
+  #changed(): void {
+    try {
+      this.#publish()
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#options.log.error({ workload: this.name, err: error }, 'a step of a workload failed')
+  }
+
+  #retry(): Backoff {
+    const { firstSeconds, maxSeconds } = this.#options.settings.backoff
+    return { firstMs: firstSeconds * 1000, maxMs: maxSeconds * 1000 }
   }
 
   #gone(index: number): void {
