@@ -86,8 +86,11 @@ export class Translation {
   #ask(call: Call, upstream: Upstream, decide: (era: Era | undefined) => void): void {
     const { servers } = this.#options
     const known = servers.known(call.permit.resource)?.era
-    if (known !== undefined) decide(known)
-    else when(servers.probe(call.permit, upstream), call.exchange, decide)
+    if (known !== undefined) return decide(known)
+
+    const { exchange, permit } = call
+    exchange.waits((reason) => exchange.fail(reason))
+    when(servers.probe(permit, upstream), exchange, decide)
   }
 
   /** Answers a call by work of the engine, rather than by the bytes of the server. */

@@ -1,4 +1,4 @@
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Dispatcher } from 'undici'
 import { expect, test } from 'vitest'
@@ -198,4 +198,44 @@ test.each([
   expect(asked).toBe(0)
 
   await new Promise((resolve) => server.close(resolve))
+})
+
+test('processes with the same keys know each other’s requests, and those of no other', async () => {
+  const heard: IncomingMessage[] = []
+  const server = createServer((request, response) => {
+    heard.push(request)
+    response.end('{}')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const open = (...keys: readonly number[]): Endpoints =>
+    new Endpoints({
+      policy: createAddressPolicy(['127.0.0.0/8']),
+      connectTimeoutMs: 5000,
+      keepAliveMs: 4000,
+      connections: { most: 4, beyond: 'refuse' },
+      keys: keys.map((key) => Buffer.alloc(32, key)),
+    })
+  await using sender = open(1)
+  await new Promise<void>((resolve) =>
+    sender
+      .of(sampleResource('a'), `http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+      .via('ann')
+      .dispatch({ method: 'POST', path: '/' }, {
+        onConnect: () => undefined,
+        onHeaders: () => true,
+        onData: () => true,
+        onComplete: () => resolve(),
+        onError: () => resolve(),
+      } as Dispatcher.DispatchHandler),
+  )
+  server.close()
+
+  await using turned = open(2, 1)
+  await using other = open(2)
+  const [request] = heard as [IncomingMessage]
+  expect([sender, turned, other].map((each) => each.cameFromHere(request))).toEqual([
+    true,
+    true,
+    false,
+  ])
 })
