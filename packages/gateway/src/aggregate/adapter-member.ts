@@ -132,6 +132,8 @@ export class AdapterMember implements Member, CatalogueMember {
     return this.#options.lists?.snapshot?.completes !== false
   }
 
+  readonly mayHaveTasks = true
+
   get leadsElsewhere(): boolean {
     return this.#options.adapter()?.spec.endpoint !== undefined
   }

@@ -16,6 +16,7 @@ import type { Member } from './member.ts'
 import { showResult, type Clashes } from './member-messages.ts'
 import { lacks, memberCapabilities, passQuestions } from './questions.ts'
 import type { ShownItem } from './shown-item.ts'
+import { declaresTasks } from './tasks.ts'
 
 /** The parts of an aggregate that one call to a member needs. */
 export interface CallContext {
@@ -27,6 +28,10 @@ export interface CallContext {
   readonly trace: Readonly<Record<string, string>>
   /** Seals the state with which a client answers a question of the member. */
   readonly sealState: (state: string | undefined) => string
+  /** The client's id of a new task of the member; undefined if the member's cannot be used. */
+  readonly sealTask: (taskId: string) => string | undefined
+  /** The client's id of the task that the request is about, if it is about one. */
+  readonly task: string | undefined
   /** Shortens a result that is too long for the client. */
   readonly shorten: (result: RawObject) => RawObject
   /** Receives the code of the reason why the member did not serve. */
@@ -152,14 +157,50 @@ export class MemberCall implements Exchange {
   }
 
   #answerResult(result: RawObject): void {
-    const { member, clashes } = this.#context
+    const { member, clashes, task } = this.#context
+    const { meta, method } = this.#request
     const type = readString(result.get('resultType')) ?? 'complete'
     if (type === 'input_required') return this.#ask(result)
+    if (type === 'task' && method === 'tools/call' && declaresTasks(meta))
+      return this.#makeTask(result)
+    // Servers that follow the first examples of the extension call the state of a task so, too.
+    if (type === 'task' && task !== undefined) return this.#showTask(result, task)
     if (type !== 'complete')
       return this.#fail(200, `It answers with '${type.slice(0, 100)}', which was not asked for.`)
 
-    const shown = showResult(this.#request.method, result, member.alias, clashes)
+    if (task !== undefined) return this.#showTask(result, task)
+    const shown = showResult(method, result, member.alias, clashes)
     this.#complete(new Map(this.#context.shorten(shown)))
+  }
+
+  /** The member has made a task of the call. Its id means nothing outside the member. */
+  #makeTask(result: RawObject): void {
+    const own = readString(result.get('taskId'))
+    const taskId = own === undefined ? undefined : this.#context.sealTask(own)
+    if (taskId === undefined)
+      return this.#fail(200, 'It answers with a task whose id is missing or too long.')
+    this.#complete(new Map(result).set('taskId', JSON.stringify(taskId)))
+  }
+
+  /** Shows the state of a task, with its questions and its result. */
+  #showTask(result: RawObject, task: string): void {
+    const { member, clashes, shorten } = this.#context
+    const shown = new Map(result).set('resultType', '"complete"')
+    if (result.has('taskId')) shown.set('taskId', JSON.stringify(task))
+
+    const asked = result.get('inputRequests')
+    if (asked !== undefined) {
+      const passed = passQuestions(asked, member.title, member.questions)
+      if ('refused' in passed) return this.#fail(200, passed.refused)
+      shown.set('inputRequests', passed.inputRequests)
+    }
+    const whole = readObject(result.get('result'))
+    if (whole !== undefined)
+      shown.set(
+        'result',
+        writeObject(shorten(showResult('tools/call', whole, member.alias, clashes))),
+      )
+    this.#complete(shown)
   }
 
   #ask(result: RawObject): void {

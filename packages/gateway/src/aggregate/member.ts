@@ -32,6 +32,8 @@ export interface Member {
   readonly questions: QuestionPolicy
   /** True if the member completes arguments, or may. */
   readonly completes: boolean
+  /** True if the member may answer a call with a task (extension io.modelcontextprotocol/tasks). */
+  readonly mayHaveTasks: boolean
   /** True if requests leave for a server outside the runtime. */
   readonly leadsElsewhere: boolean
   /** Differs after the member's server was changed or replaced, so that streams begin again. */

@@ -13,8 +13,6 @@ describe('the capabilities that a member sees', () => {
     ['{"elicitation":{"form":{},"url":{}}}', '{"elicitation":{"form":{}}}'],
     ['{"elicitation":{"url":{}}}', '{}'],
     ['{"sampling":{},"roots":{},"experimental":{"x":1}}', '{"experimental":{"x":1}}'],
-    ['{"extensions":{"io.modelcontextprotocol/tasks":{}}}', '{}'],
-    ['{"extensions":{"io.modelcontextprotocol/tasks":{},"x/y":{}}}', '{"extensions":{"x/y":{}}}'],
   ])('the usual policy makes %s of the client into %s for the member', (given, seen) => {
     expect(memberCapabilities(given, defaultQuestions)).toBe(seen)
   })

@@ -12,8 +12,6 @@ export interface QuestionPolicy {
   readonly roots: boolean
 }
 
-const tasksExtension = 'io.modelcontextprotocol/tasks'
-
 export const defaultQuestions: QuestionPolicy = {
   elicitation: true,
   urlHosts: [],
@@ -29,14 +27,6 @@ export function memberCapabilities(raw: string | undefined, policy: QuestionPoli
   const capabilities = new Map(readObject(raw))
   if (!policy.sampling) capabilities.delete('sampling')
   if (!policy.roots) capabilities.delete('roots')
-  // A task belongs to the member, whose ids mean nothing here. Without the extension, members do
-  // the work inside the call.
-  const extensions = new Map(readObject(capabilities.get('extensions')))
-  if (extensions.delete(tasksExtension)) {
-    if (extensions.size > 0) capabilities.set('extensions', writeObject(extensions))
-    else capabilities.delete('extensions')
-  }
-
   const elicitation = readObject(capabilities.get('elicitation'))
   if (elicitation !== undefined) {
     const modes = new Map(elicitation)

@@ -220,21 +220,6 @@ describe('a call through the aggregate', () => {
     })
   })
 
-  test('a member that answers with a task, which nobody could ask for, has failed', () => {
-    const a = new ScriptedMember('a')
-    a.answer = ({ id }, exchange) =>
-      exchange.answer(200, resultMessage(id, '{"resultType":"task","task":{"taskId":"t"}}'))
-    const extensions = { 'io.modelcontextprotocol/tasks': {}, 'io.modelcontextprotocol/ui': {} }
-    const capabilities = { [metaKey.clientCapabilities]: { extensions } }
-    const { result } = aggregate([a]).ask('tools/call', { name: 'a_run' }, capabilities).message
-    expect(result).toMatchObject({
-      isError: true,
-      content: [{ text: expect.stringContaining('task') }],
-    })
-    const sent = JSON.parse(a.requests[0]?.meta.get(metaKey.clientCapabilities) ?? '')
-    expect(sent.extensions).toEqual({ 'io.modelcontextprotocol/ui': {} })
-  })
-
   test('the trace of a client’s request goes on in the envelope', () => {
     const a = new ScriptedMember('a')
     const { requestOf, server } = aggregate([a])

@@ -7,6 +7,7 @@ import {
   ObjectTable,
   readObject,
   readString,
+  noSuchTask,
   resultMessage,
   writeObject,
   type DeclaredHeader,
@@ -26,6 +27,15 @@ import type { ListenerPlaces } from './listener-places.ts'
 import { emptyCompletion, MemberCall, mayRunTwice } from './member-call.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import type { ShownItem } from './shown-item.ts'
+import {
+  declaresTasks,
+  isOf,
+  openTask,
+  refuseUndeclared,
+  sealTask,
+  taskMethods,
+  tasksCapability,
+} from './tasks.ts'
 import type { TicketHolder, Tickets } from './tickets.ts'
 import { memberUri } from './uris.ts'
 
@@ -63,14 +73,22 @@ const questionMs = 60 * 60_000
 
 /** All that an aggregate can ever offer: capabilities cannot grow while a client is connected. */
 const capabilities =
-  '{"tools":{"listChanged":true},"prompts":{"listChanged":true},' +
-  '"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{}}'
+  '"tools":{"listChanged":true},"prompts":{"listChanged":true},' +
+  '"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{}'
 
 /** In `_meta` of lists: the members that cannot serve now. */
 const troublesKey = JSON.stringify('mcp-gateway/members')
 
 /** Milliseconds in which changes are gathered before the rights of open calls are checked. */
 const recheckMs = 250
+
+/** The matter of a request to a member. */
+interface About {
+  /** The tool that the request calls, or whose call became the task. */
+  readonly tool?: ShownItem | undefined
+  /** The client's id of the task. */
+  readonly task?: string | undefined
+}
 
 /** A call that a member works on. */
 interface OpenCall {
@@ -129,6 +147,7 @@ export class AggregateServer {
       case 'subscriptions/listen':
         return this.#listen(asked)
     }
+    if (taskMethods.has(request.method) && this.#mayHaveTasks) return this.#askAboutTask(asked)
     const message = `Method not found: ${request.method.slice(0, 100)}`
     exchange.answer(404, errorAnswer(request.id, errorCode.methodNotFound, message))
   }
@@ -202,7 +221,7 @@ export class AggregateServer {
     const instructions = this.#options.instructions(asked.caller.principal())
     const result: RawObject = new Map([
       ['supportedVersions', JSON.stringify([modernVersion])],
-      ['capabilities', capabilities],
+      ['capabilities', `{${capabilities}${this.#mayHaveTasks ? `,${tasksCapability}` : ''}}`],
     ])
     if (instructions !== undefined) result.set('instructions', JSON.stringify(instructions))
     this.#answerKept(asked, result)
@@ -283,7 +302,7 @@ export class AggregateServer {
 
       const mistake = request.paramHeaderMistake?.(headersOf(found.item))
       if (mistake === undefined)
-        return this.#send(asked, found.item, { name: found.item.original }, found.item)
+        return this.#send(asked, found.item, { name: found.item.original }, { tool: found.item })
       const text = errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`)
       exchange.answer(400, text)
     })
@@ -346,8 +365,37 @@ export class AggregateServer {
     return act
   }
 
+  get #mayHaveTasks(): boolean {
+    return [...this.#options.state().members.values()].some((member) => member.mayHaveTasks)
+  }
+
+  /** Sends a request about a task to the member that made it. */
+  #askAboutTask(asked: Asked): void {
+    const { caller, request, exchange } = asked
+    if (!declaresTasks(request.meta)) return refuseUndeclared(request, exchange)
+    const id = readString(request.params.get('taskId')) ?? ''
+    const place = openTask(this.#options.tickets, this.#holder(caller), id)
+    const member = place && this.#options.state().members.get(place.alias)
+    if (place === undefined || member === undefined || !isOf(place, member.subjectOf(place.tool)))
+      return refuseParams(asked, noSuchTask)
+    if (!member.uses(caller.principal(), place.tool)) {
+      this.#note(asked, member.subjectOf(place.tool), place.tool, { denied: true })
+      return refuseParams(asked, noSuchTask)
+    }
+
+    const { items } = this.#view(caller).list('tools')
+    const tool = items.find(({ alias, original }) => {
+      return alias === place.alias && original === place.tool
+    })
+    const at = { alias: place.alias, original: place.tool }
+    this.#send(asked, at, { taskId: place.taskId }, { tool, task: id })
+  }
+
   #listen(asked: Asked): void {
     const { caller, request, exchange } = asked
+    const filter = readObject(request.params.get('notifications'))
+    if (filter?.has('taskIds') === true && !declaresTasks(request.meta))
+      return refuseUndeclared(request, exchange)
     this.#noteListening(asked)
     this.#listening.open(caller, request, exchange)
   }
@@ -426,9 +474,11 @@ export class AggregateServer {
     asked: Asked,
     { alias, original }: Pick<ShownItem, 'alias' | 'original'>,
     changes: Readonly<Record<string, string | RawObject>>,
-    tool?: ShownItem,
+    about: About = {},
   ): void {
     const { caller, request, exchange } = asked
+    const { task, tool } = about
+    const called = task === undefined ? tool : undefined
     const member = this.#options.state().members.get(alias)
     if (member === undefined) return refuseParams(asked, removed)
     const params = new Map(request.params)
@@ -451,6 +501,11 @@ export class AggregateServer {
         const text = JSON.stringify([member.alias, state ?? null])
         return this.#options.tickets.issue('question', holder, text, questionMs)
       },
+      sealTask: (taskId) => {
+        const { uid } = member.subjectOf(original)
+        return sealTask(this.#options.tickets, holder, { alias, uid, tool: original, taskId })
+      },
+      task,
       shorten: tool === undefined ? asItIs : this.#shortener(member, tool, holder),
       failed: (code) => (act.failure = code),
       again: mayRunTwice(request, tool) ? () => setImmediate(repeat) : undefined,
@@ -458,14 +513,14 @@ export class AggregateServer {
     })
     const refused = (): boolean => (act.denied = true)
     const stopWatching =
-      tool === undefined ? undefined : member.watchDenials(caller.principal(), original, refused)
+      called === undefined ? undefined : member.watchDenials(caller.principal(), original, refused)
     const open: OpenCall = { caller, member, call, original, act, stopWatching }
     this.#open.set(exchange, open)
     const send = (): void => {
       const sent = call.requestFor(String((this.#next += 1)), params)
       member.request(
         caller,
-        tool === undefined ? sent : { ...sent, declaredHeaders: headersOf(tool) },
+        called === undefined ? sent : { ...sent, declaredHeaders: headersOf(called) },
         call,
       )
     }

@@ -3,8 +3,11 @@ import { partyOf, type Principal } from '../core/principal.ts'
 import { deriveNamedKey, findKey, keyIdLength, type NamedKey } from '../crypto/keys.ts'
 import { newNonce, nonceLength, seal, tagLength, unseal } from '../crypto/seal.ts'
 
-/** A ticket stands for a place in a list, a question of a member, or a result that was too large. */
-export type TicketPurpose = 'cursor' | 'question' | 'result'
+/**
+ * A ticket stands for a place in a list, a question or task of a member, or a result that was too
+ * large.
+ */
+export type TicketPurpose = 'cursor' | 'question' | 'result' | 'task'
 
 /** The holder of a ticket: one caller of one virtual server. */
 export interface TicketHolder {

@@ -86,6 +86,7 @@ export class ToolsMember implements Member, CatalogueMember {
   }
 
   readonly completes = false
+  readonly mayHaveTasks = false
   /** Calls are refused one by one, as most tools lead nowhere else. */
   readonly leadsElsewhere = false
   readonly incarnation = ''

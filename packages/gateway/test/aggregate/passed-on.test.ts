@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { ElsewhereMember } from '../fixtures/elsewhere-member.ts'
 import { TestGateway } from '../fixtures/gateway.ts'
-import { adapterAt, serve, textOf, type Headers, type Reached } from '../fixtures/many-servers.ts'
+import { adapterAt, serve, type Headers, type Reached } from '../fixtures/many-servers.ts'
 import { modern } from '../fixtures/mcp-requests.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-passed-on-'))
@@ -209,22 +209,5 @@ describe('what a virtual server passes on', () => {
         .send(path, { headers: session, body: '{"jsonrpc":"2.0","id":2,"method":"ping"}' })
         .then(({ status }) => status)
     expect([await ping(server.path), await ping(search)]).toEqual([200, 404])
-  })
-
-  test('a client that offers tasks gets the results of members, and no tasks', async () => {
-    const clientCapabilities = { extensions: { 'io.modelcontextprotocol/tasks': {} } }
-    const answer = await modern(
-      gateway,
-      'tools/call',
-      { name: 'a_get_it', arguments: {} },
-      {
-        path: server.path,
-        headers: reader,
-        meta: { 'io.modelcontextprotocol/clientCapabilities': clientCapabilities },
-      },
-    )
-    expect(textOf(answer)).toBe('did get_it')
-    const meta = member.seen.at(-1)?.params['_meta']
-    expect(JSON.stringify(meta)).not.toContain('tasks')
   })
 })
