@@ -73,6 +73,76 @@ const Path = z
     "must begin with '/' and hold letters, digits, '/', '_', '-' and '.' only",
   )
 
+/** A text that a header can hold (RFC 9110 section 5.5). */
+const headerText = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/
+const argumentName = z.string().min(1).max(256)
+const style = z.enum(['simple', 'form', 'spaceDelimited', 'pipeDelimited', 'deepObject', 'json'])
+const explode = z.boolean()
+
+/** An argument that goes into the path, the query or a header. */
+export const ToolParameter = z.strictObject({
+  argument: argumentName.meta({ description: 'The argument, by its name in the inputSchema.' }),
+  in: z.enum(['path', 'query', 'header']),
+  name: argumentName
+    .optional()
+    .meta({ description: 'Its name in the request, where it differs from the argument.' }),
+  style: style.optional().meta({
+    description:
+      'How arrays and objects are written, as in OpenAPI. `json` writes JSON. The default is ' +
+      '`form` in the query, and `simple` elsewhere.',
+  }),
+  explode: explode.optional().meta({
+    description: 'As in OpenAPI. The default is true for the style `form`, and else false.',
+  }),
+})
+
+/** The body of a call. */
+export const ToolRequestBody = z.strictObject({
+  argument: argumentName.optional().meta({
+    description: 'The argument that is the body. Without it, all that no parameter takes.',
+  }),
+  contentType: z
+    .string()
+    .max(128)
+    .regex(
+      /^(application\/([\w.+-]+\+)?json|application\/x-www-form-urlencoded|text\/[\w.+-]+)$/,
+      'must be JSON, application/x-www-form-urlencoded or a type of text',
+    )
+    .default('application/json'),
+  encoding: z
+    .record(argumentName, z.strictObject({ style: style.optional(), explode: explode.optional() }))
+    .optional()
+    .meta({ description: 'For form fields: the style of each, where it is not the default.' }),
+})
+
+/** How a call becomes an HTTP request. */
+export const ToolRequest = z
+  .strictObject({
+    method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('POST'),
+    path: z
+      .string()
+      .max(2048)
+      .regex(
+        /^(\/([\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|\{[^{}/?#]{1,256}\})*)+$/,
+        "must begin with '/', and hold characters of paths and parameters such as '{id}'",
+      )
+      .optional()
+      .meta({ description: 'Follows the path of the endpoint. `{name}` is a path parameter.' }),
+    parameters: z.array(ToolParameter).max(200).default([]),
+    body: ToolRequestBody.optional().meta({ description: 'Without it, a call has no body.' }),
+    accept: z
+      .string()
+      .max(1024)
+      .regex(headerText, 'must be visible ASCII characters')
+      .optional()
+      .meta({ description: 'The header Accept.' }),
+  })
+  .meta({
+    id: 'ToolRequest',
+    description: 'How a call becomes an HTTP request. Without it, a POST of the arguments as JSON.',
+  })
+export type ToolRequest = z.output<typeof ToolRequest>
+
 export const ToolDefinition = z
   .object({
     tool: McpTool,
@@ -80,12 +150,18 @@ export const ToolDefinition = z
       description: 'Where the image listens. Programs of one machine are given their port.',
     }),
     path: Path.default('/score').meta({ description: 'Where calls are sent.' }),
+    request: ToolRequest.optional(),
   })
   .meta({ id: 'ToolDefinition' })
 
 /** A merge patch may change any part of a definition. The result is checked as a whole. */
 export const ToolDefinitionPatch = z
-  .object({ tool: z.record(z.string(), z.unknown()), port: Port.nullable(), path: Path.nullable() })
+  .object({
+    tool: z.record(z.string(), z.unknown()),
+    port: Port.nullable(),
+    path: Path.nullable(),
+    request: z.record(z.string(), z.unknown()).nullable(),
+  })
   .partial()
 
 /** Body of POST and PUT of a tool: an image or an endpoint, as an adapter has. */
@@ -130,6 +206,7 @@ export const ToolResource = z
       }),
       port: z.int(),
       path: z.string(),
+      request: ToolRequest.optional(),
     }),
     environmentVariables: EnvironmentView,
     replicaCount: z.int(),

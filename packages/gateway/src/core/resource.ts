@@ -128,6 +128,46 @@ export interface ToolDefinition {
   readonly port: number
   /** Path at which a replica takes calls. */
   readonly path: string
+  /** Absent: a call is a POST of the arguments as JSON. */
+  readonly request?: ToolRequest
+}
+
+/** The way in which OpenAPI writes arrays and objects as text. `json` writes JSON. */
+export interface ParameterStyle {
+  readonly style?:
+    | 'simple'
+    | 'form'
+    | 'spaceDelimited'
+    | 'pipeDelimited'
+    | 'deepObject'
+    | 'json'
+    | undefined
+  readonly explode?: boolean | undefined
+}
+
+/** An argument that goes into the path, the query or a header. */
+export interface ToolParameter extends ParameterStyle {
+  readonly argument: string
+  readonly in: 'path' | 'query' | 'header'
+  /** Absent: that of the argument. */
+  readonly name?: string | undefined
+}
+
+/** How a call of a tool becomes an HTTP request. */
+export interface ToolRequest {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** Follows the path of the endpoint; holds `{name}` for each path parameter. */
+  readonly path?: string | undefined
+  readonly parameters: readonly ToolParameter[]
+  readonly body?:
+    | {
+        /** Absent: all arguments that no parameter takes. */
+        readonly argument?: string | undefined
+        readonly contentType: string
+        readonly encoding?: Readonly<Record<string, ParameterStyle>> | undefined
+      }
+    | undefined
+  readonly accept?: string | undefined
 }
 
 export interface ToolSpec extends WorkloadSpec {

@@ -2,8 +2,9 @@ import { GatewayError } from '../core/errors.ts'
 import { defined } from '../lib/defined.ts'
 import { AnswerTooLong, AnswerUnchecked } from './answer.ts'
 import { messageOf } from './error-message.ts'
-import { failure, type Failure, type FailureCode } from './failure.ts'
+import { failure, invalidArguments, type Failure, type FailureCode } from './failure.ts'
 import type { CalledTool } from './registered-tools.ts'
+import { Unsendable } from './request/http-request.ts'
 import type { CallResult } from './source.ts'
 import type { ToolResponse } from './tool-exchange.ts'
 
@@ -18,6 +19,7 @@ export interface FailedCall {
 
 /** The result of a call that an error ended. */
 export function failedBy(error: unknown, call: FailedCall): CallResult {
+  if (error instanceof Unsendable) return invalidArguments(error.mistakes)
   return failure(explain(error, call))
 }
 

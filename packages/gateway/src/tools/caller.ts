@@ -11,7 +11,7 @@ import { failedBy, isUnsent, refusedBy } from './call-failure.ts'
 import { Ending } from './ending.ts'
 import type { CalledTool, OutputCheck } from './registered-tools.ts'
 import type { CallResult, Invocation } from './source.ts'
-import { targetOf, type Target } from './target.ts'
+import { requestOf, sentTo, targetOf, type HttpRequest, type Target } from './target.ts'
 import { ToolExchange, type ToolResponse } from './tool-exchange.ts'
 
 export interface ToolCallerOptions {
@@ -37,12 +37,16 @@ interface Call {
   /** The party that counts for the shares. */
   readonly caller: string
   readonly headers: readonly string[]
+  readonly request: HttpRequest
   readonly invocation: Invocation
   readonly output: OutputCheck
   readonly ending: Ending
 }
 
-/** Calls tools: a POST whose body is the arguments, to a replica or an endpoint. */
+/**
+ * Calls tools at a replica or an endpoint: by a POST whose body is the arguments, or as their
+ * definition says.
+ */
 export class ToolCaller implements AsyncDisposable {
   readonly #options: ToolCallerOptions
   readonly #upstreams: Upstreams
@@ -68,9 +72,10 @@ export class ToolCaller implements AsyncDisposable {
     const { callTimeoutMs, answerLimitBytes } = this.#options
     const ending = new Ending(invocation.cancellation, callTimeoutMs)
     try {
-      const headers = this.#headers(tool, principal, invocation)
+      const request = requestOf(tool, invocation.arguments)
+      const headers = this.#headers(tool, principal, invocation, request)
       const caller = partyOf(principal)
-      return await this.#attempts({ tool, caller, headers, invocation, output, ending })
+      return await this.#attempts({ tool, caller, headers, request, invocation, output, ending })
     } catch (error) {
       invocation.cancellation.throwIfAborted()
       return failedBy(error, { tool, late: ending.late, callTimeoutMs, answerLimitBytes })
@@ -80,13 +85,15 @@ export class ToolCaller implements AsyncDisposable {
   }
 
   /** @throws GatewayError if the credential for the tool cannot be read */
-  #headers(tool: CalledTool, principal: Principal, invocation: Invocation): readonly string[] {
+  #headers(
+    tool: CalledTool,
+    principal: Principal,
+    invocation: Invocation,
+    request: HttpRequest,
+  ): readonly string[] {
     const { callTimeoutMs, now, outgoing } = this.#options
     return [
-      'content-type',
-      'application/json',
-      'accept',
-      'application/json, text/event-stream, application/x-ndjson, */*;q=0.8',
+      ...request.headers,
       'x-request-id',
       invocation.requestId,
       'x-mcp-tool',
@@ -102,13 +109,14 @@ export class ToolCaller implements AsyncDisposable {
 
   /** Tries the call. An unsent request may go to another replica. */
   async #attempts(call: Call): Promise<CallResult> {
-    const { tool, caller, headers, invocation, ending } = call
+    const { tool, caller, headers, request, ending } = call
     const tried = new Set<string>()
 
     for (;;) {
-      const { dispatcher, origin, path, upstream } =
+      const target =
         targetOf(tool, caller, this.#upstreams.pick(tool, undefined, tried)) ??
         (await this.#coming(call))
+      const { upstream } = target
       upstream.inFlight += 1
 
       const exchange = new ToolExchange()
@@ -117,8 +125,7 @@ export class ToolCaller implements AsyncDisposable {
       ending.onEnd(() => exchange.cancel())
 
       try {
-        const body = invocation.arguments
-        const response = await exchange.send(dispatcher, { origin, path, headers, body })
+        const response = await exchange.send(target.dispatcher, sentTo(target, request, headers))
         return await this.#read(call, response, exchange, share)
       } catch (error) {
         if (!isUnsent(error) || ending.over) throw error

@@ -1,4 +1,6 @@
 import type { ErrorCode } from '../core/error-table.ts'
+import type { ValueMistake } from '../lib/json/json-schema.ts'
+import { whyUnchecked } from '../lib/json/schema-checks.ts'
 import type { CallResult } from './source.ts'
 
 /** Every failure of a tool's call that is no error of the gateway, by its stable code. */
@@ -62,4 +64,29 @@ export function failure({ code, text, retry, details }: Failure): CallResult {
     ['isError', 'true'],
     ['_meta', JSON.stringify(meta)],
   ])
+}
+
+/**
+ * Reports mistakes as a result, so that models can correct themselves (MCP 2025-11-25, tools, error
+ * handling).
+ */
+export function invalidArguments(mistakes: readonly ValueMistake[]): CallResult {
+  const unchecked = whyUnchecked(mistakes)
+  if (unchecked !== undefined)
+    return failure({
+      code: unchecked.code,
+      text: `The arguments ${unchecked.detail}; the tool was not called.`,
+      retry: unchecked.code === 'checks_busy' ? 'yes' : 'no',
+    })
+  const lines = mistakes.map(
+    ({ pointer, detail }) => `- ${pointer === '' ? 'arguments' : `arguments${pointer}`}: ${detail}`,
+  )
+  return failure({
+    code: 'invalid_arguments',
+    text:
+      `The arguments do not fit the tool's inputSchema; ` +
+      `the tool was not called.\n${lines.join('\n')}`,
+    retry: 'corrected',
+    details: { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
+  })
 }

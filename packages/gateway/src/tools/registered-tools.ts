@@ -14,10 +14,10 @@ import { Listeners } from '../lib/async/listeners.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { defined } from '../lib/defined.ts'
 import type { ValueMistake } from '../lib/json/json-schema.ts'
-import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/json/schema-checks.ts'
+import type { CheckedSchema, SchemaChecks } from '../lib/json/schema-checks.ts'
 import { follow } from '../store/follow.ts'
 import type { Change, Store } from '../store/store.ts'
-import { failure } from './failure.ts'
+import { invalidArguments } from './failure.ts'
 import type {
   CallResult,
   Invocation,
@@ -257,29 +257,4 @@ function argumentMistakes(
   const twice = findDuplicateKey(text)
   if (twice !== undefined) return [{ pointer: twice, detail: 'stands more than once' }]
   return schema.mistakes(text, cancellation)
-}
-
-/**
- * Reports mistakes as a result, so that models can correct themselves (MCP 2025-11-25, tools, error
- * handling).
- */
-function invalidArguments(mistakes: readonly ValueMistake[]): CallResult {
-  const unchecked = whyUnchecked(mistakes)
-  if (unchecked !== undefined)
-    return failure({
-      code: unchecked.code,
-      text: `The arguments ${unchecked.detail}; the tool was not called.`,
-      retry: unchecked.code === 'checks_busy' ? 'yes' : 'no',
-    })
-  const lines = mistakes.map(
-    ({ pointer, detail }) => `- ${pointer === '' ? 'arguments' : `arguments${pointer}`}: ${detail}`,
-  )
-  return failure({
-    code: 'invalid_arguments',
-    text:
-      `The arguments do not fit the tool's inputSchema; ` +
-      `the tool was not called.\n${lines.join('\n')}`,
-    retry: 'corrected',
-    details: { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
-  })
 }

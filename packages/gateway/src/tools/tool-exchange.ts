@@ -8,7 +8,10 @@ export interface ToolRequest {
   readonly path: string
   /** Names and values in turn. */
   readonly headers: readonly string[]
-  readonly body: string
+  /** Null for none. */
+  readonly body: string | null
+  /** Absent: POST. */
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 }
 
 /** The head of a tool's answer. */
@@ -23,8 +26,8 @@ export interface ToolResponse {
 const mostWaiting = 256 * 1024
 
 /**
- * One POST to a tool, and the body of its answer as it comes. The class is undici's handler itself,
- * because streams and signals for each call cost more than the call.
+ * One request to a tool, and the body of its answer as it comes. The class is undici's handler
+ * itself, because streams and signals for each call cost more than the call.
  */
 export class ToolExchange implements PatientHandler, AsyncIterable<Buffer> {
   readonly #waiting: Buffer[] = []
@@ -44,7 +47,7 @@ export class ToolExchange implements PatientHandler, AsyncIterable<Buffer> {
   /** Resolves with the head of the answer. The caller must then read the body or cancel. */
   send(
     dispatcher: Pick<Dispatcher, 'dispatch'>,
-    { origin, path, headers, body }: ToolRequest,
+    { origin, path, headers, body, method = 'POST' }: ToolRequest,
   ): Promise<ToolResponse> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
 
@@ -54,7 +57,7 @@ export class ToolExchange implements PatientHandler, AsyncIterable<Buffer> {
         {
           origin,
           path,
-          method: 'POST',
+          method,
           headers: headers as string[],
           body,
           headersTimeout: 0,

@@ -11,6 +11,7 @@ import type { Kind } from './kind.ts'
 import { validate, type Warning } from '../validation.ts'
 import { endpointWarnings } from './endpoint-fields.ts'
 import { placeholderWarnings } from './placeholders.ts'
+import { requestMistakes } from './request-mistakes.ts'
 import {
   codeFields,
   runningFields,
@@ -32,16 +33,18 @@ export function toolKind(rules: WorkloadRules, checks: SchemaChecks): Kind<Tool,
     patch: ToolPatch,
     mistakes: async (body, principal) => [
       ...workloadMistakes(body, rules),
+      ...requestMistakes(body),
       ...(await definitionMistakes(body, (schema) =>
         schemaMistakes(checks, schema, partyOf(principal)),
       )),
     ],
     warnings,
     spec(input, stored): ToolSpec {
-      const { tool, port, path } = input.toolDefinition
+      const { tool, port, path, request } = input.toolDefinition
+      const definition = { tool: normalized(tool), port, path }
       return {
         ...workloadSpec(input, stored),
-        toolDefinition: { tool: normalized(tool), port, path },
+        toolDefinition: request === undefined ? definition : { ...definition, request },
       }
     },
     inputOf: workloadInput,
