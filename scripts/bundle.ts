@@ -13,6 +13,7 @@ const programs: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   gateway: {
     'mcp-gateway': 'packages/gateway/src/main.ts',
     'schema-worker': 'packages/gateway/src/lib/json/schema-worker.ts',
+    'openapi-worker': 'packages/gateway/src/control/tool-import/openapi/openapi-worker.ts',
     'mcp-bridge': 'packages/bridge/src/main.ts',
     'mcp-example': 'samples/mcp-example/src/main.ts',
     'weather-tool': 'samples/tool-example/src/main.ts',

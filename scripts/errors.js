@@ -1,6 +1,10 @@
 // Writes docs/errors.md from the built tables; with --check, fails when the file is stale.
 import { errorTable } from '../packages/gateway/dist/core/error-table.js'
-import { mistakeTable, warningTable } from '../packages/gateway/dist/core/mistakes.js'
+import {
+  importRefusalTable,
+  mistakeTable,
+  warningTable,
+} from '../packages/gateway/dist/core/mistakes.js'
 import { failureTable } from '../packages/gateway/dist/tools/failure.js'
 import { writeGenerated } from './generated.js'
 import { markdownTable } from './markdown-table.js'
@@ -56,6 +60,13 @@ ${sentences(mistakeTable)}
 sender may expect. The request was carried out.
 
 ${sentences(warningTable)}
+
+## Refusals of an import
+
+\`POST /tools/import\` answers with a result for each operation. \`code\` of a refused one is one of
+these, or the code of the error that \`POST /tools\` would answer.
+
+${sentences(importRefusalTable)}
 
 ## Failures of a tool's call
 

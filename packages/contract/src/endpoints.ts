@@ -9,6 +9,7 @@ import { AdapterPatch, ToolPatch } from './patches.ts'
 import { ListQuery, LogsQuery, PageQuery } from './queries.ts'
 import { SecretDeletion, SecretInput, SecretPatch, SecretResource } from './secrets.ts'
 import { ServerInput, ServerPatch, ServerResource, ServerStatus } from './servers.ts'
+import { ToolImportInput, ToolImportQuery, ToolImportResult } from './tool-import.ts'
 import { ToolInput, ToolResource } from './tools.ts'
 
 const etag = { ETag: 'The version, for If-Match.' }
@@ -216,6 +217,35 @@ const tools = callsOf({
   example: toolExample,
   patchExample: { toolDefinition: { tool: { title: 'Weather' } } },
 })
+
+const toolImport = {
+  method: 'post',
+  path: '/tools/import',
+  summary:
+    'Register operations of an OpenAPI 3 document as tools, each by the rules of POST /tools. ' +
+    'Without `dryRun=false`, it only says what would happen.',
+  query: ToolImportQuery,
+  body: {
+    type: 'application/json',
+    schema: ToolImportInput,
+    example: {
+      document: {
+        openapi: '3.1.0',
+        info: { title: 'Pets', version: '1' },
+        servers: [{ url: 'https://pets.example.com/v1' }],
+        paths: { '/pets': { get: { operationId: 'listPets' } } },
+      },
+      operations: ['listPets'],
+    },
+  },
+  success: {
+    status: 200,
+    description: 'Each operation, and its result.',
+    schema: ToolImportResult,
+  },
+  problems: [403, 413, 415],
+  audit: { kind: 'tool', verb: 'import', always: true },
+} as const satisfies Endpoint
 
 const apiKey = '/api-keys/{id}'
 const apiKeys = {
@@ -455,7 +485,7 @@ const servers = {
 /** The calls of each kind that principals own. */
 export const calls = {
   adapter: adapters,
-  tool: tools,
+  tool: { ...tools, import: toolImport },
   apiKey: apiKeys,
   secret: secrets,
   server: servers,
@@ -491,6 +521,7 @@ export const endpoints = {
   deleteTool: tools.delete,
   toolStatus: tools.status,
   toolLogs: tools.logs,
+  importTools: toolImport,
   createApiKey: apiKeys.create,
   listApiKeys: apiKeys.list,
   getApiKey: apiKeys.get,

@@ -10,6 +10,7 @@ import type { Planes } from './planes.ts'
 import { publish, type PublishedParts } from './published.ts'
 import type { State } from './state.ts'
 import type { Workloads } from './workloads.ts'
+import { openImports } from './imports.ts'
 import { openWriting } from './writing.ts'
 
 export interface ControlParts extends PublishedParts {
@@ -36,6 +37,7 @@ export function openControl(
   return (api) => {
     controlPlane(api, {
       ...writing,
+      ...openImports(composition),
       runtime,
       logs: permittedLogs(runtime),
       declared: () => declared.status(),

@@ -13,6 +13,7 @@ import type { ResourceKinds } from './kinds/kinds.ts'
 import { addResources, type ResourceRouteOptions } from './resources/resource-routes.ts'
 import type { SecretRegistryOptions } from './secrets/secret-registry.ts'
 import { addSecrets } from './secrets/secret-routes.ts'
+import { addToolImport, type ToolImportRouteOptions } from './tool-import/tool-import-routes.ts'
 import { addServers, type ServerRouteOptions } from './servers/server-routes.ts'
 
 export interface ControlPlaneOptions
@@ -21,6 +22,7 @@ export interface ControlPlaneOptions
     ApiKeyRegistryOptions,
     SecretRegistryOptions,
     ServerRouteOptions,
+    ToolImportRouteOptions,
     CallerOptions,
     GatewayStatusOptions,
     Pick<DiscoveryOptions, 'originOf'> {
@@ -42,6 +44,7 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     knowCallers(resources, options)
     addResources(resources, options.kinds.adapter, options)
     addResources(resources, options.kinds.tool, options)
+    addToolImport(resources, options.kinds.tool, options)
     addApiKeys(resources, options)
     addSecrets(resources, options)
     addServers(resources, options)

@@ -25,6 +25,8 @@ export const mistakeTable = {
   ambiguous: 'Two members exclude each other. Give one of them.',
   anonymous_not_allowed: 'The configuration of the gateway allows no anonymous callers.',
   definition_too_large: 'The definition of the tool has too many bytes.',
+  document_invalid: 'The document is no OpenAPI 3 document that the gateway can read.',
+  document_unavailable: 'The gateway cannot fetch the document from this address.',
   duplicate_key: 'The object has the same member twice.',
   duplicate_parameter: 'The request of the tool has two parameters of one place and name.',
   endpoint_credentials: 'The URL holds a user name or a password. Use `credential` instead.',
@@ -49,6 +51,7 @@ export const mistakeTable = {
   too_deep: 'The body has too many levels.',
   too_late: 'The time is later than the configuration allows.',
   too_many_members: 'The body has too many members and elements.',
+  too_many_operations: 'The document has more operations than one import takes.',
   too_many_unknown_fields: 'The body has too many members that are not known.',
   unknown_argument: 'The `inputSchema` has no such property.',
   unknown_field: 'The member is not known here.',
@@ -70,3 +73,21 @@ export const warningTable = {
 } as const
 
 export type WarningCode = keyof typeof warningTable
+
+/** Every reason why an import makes no tool of an operation, by its stable code. */
+export const importRefusalTable = {
+  body_unsupported: 'The body is required, and is neither JSON, nor a form, nor text.',
+  external_reference: 'A reference leads out of the document. The gateway opens nothing else.',
+  import_too_large: 'The definitions of one import are too large together.',
+  method_unsupported: 'A tool cannot send this method.',
+  no_server: 'The document names no address of the service. Give `server`.',
+  operation_ambiguous: 'Several operations have this id.',
+  operation_not_found: 'The document has no such operation.',
+  parameter_unsupported: 'A required parameter has a place, a style or a name that no tool has.',
+  reference_loop: 'References lead in a circle.',
+  reference_not_found: 'A reference leads to nothing.',
+  schema_too_deep: 'The schemas have too many levels.',
+  schema_too_large: 'The schemas are too large.',
+} as const
+
+export type ImportRefusalCode = keyof typeof importRefusalTable

@@ -1,17 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
-import {
-  lookup as resolveName,
-  type LookupAddress,
-  type LookupAllOptions,
-  type LookupOptions,
-} from 'node:dns'
 import type { IncomingMessage } from 'node:http'
 import { followRedirects } from '@mcp-gateway/mcp-http'
-import { Agent, buildConnector, type Dispatcher } from 'undici'
-import { GatewayError } from '../core/errors.ts'
+import { Agent, type Dispatcher } from 'undici'
 import type { Resource } from '../core/resource.ts'
 import { deriveKey } from '../crypto/keys.ts'
-import { literalAddress, type AddressPolicy } from '../lib/net/address-policy.ts'
+import { defined } from '../lib/defined.ts'
+import type { AddressPolicy } from '../lib/net/address-policy.ts'
+import { endpointConnector, type Resolve } from './endpoint-connector.ts'
 import { SharedConnections, type ConnectionLimits } from './shared-connections.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -30,12 +25,6 @@ export interface EndpointOptions {
   /** Finds the addresses of a name. The default is the system's resolver. */
   readonly resolve?: Resolve
 }
-
-type Resolve = (
-  name: string,
-  options: LookupAllOptions,
-  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
-) => void
 
 /** RFC 8586. */
 const loopHeader = 'cdn-loop'
@@ -58,11 +47,9 @@ export function isEndpoint(replica: string): boolean {
 /** Servers elsewhere, each as one replica that is always ready, and the connections to them. */
 export class Endpoints implements AsyncDisposable {
   readonly #agent: Agent
-  readonly #policy: AddressPolicy
   /** Mark requests that this gateway has sent. */
   readonly #pseudonyms: readonly string[]
   readonly #connections: ConnectionLimits
-  readonly #resolve: Resolve
   /** Each change of a resource makes a new upstream. */
   readonly #upstreams = new WeakMap<Resource, Upstream>()
   /** By origin, for servers with open requests. */
@@ -74,12 +61,10 @@ export class Endpoints implements AsyncDisposable {
     keepAliveMs,
     connections,
     keys,
-    resolve = resolveName,
+    resolve,
   }: EndpointOptions) {
     this.#pseudonyms = pseudonymsOf(keys ?? [randomBytes(32)])
-    this.#policy = policy
     this.#connections = connections
-    this.#resolve = resolve
     this.#agent = new Agent({
       connections: null,
       pipelining: 1,
@@ -87,7 +72,11 @@ export class Endpoints implements AsyncDisposable {
       keepAliveMaxTimeout: keepAliveMs,
       headersTimeout: 0,
       bodyTimeout: 0,
-      connect: this.#connector(connectTimeoutMs),
+      connect: endpointConnector({
+        policy,
+        timeoutMs: connectTimeoutMs,
+        ...defined({ resolve }),
+      }),
     })
   }
 
@@ -158,74 +147,7 @@ export class Endpoints implements AsyncDisposable {
     return senders !== undefined && this.#pseudonyms.some((name) => String(senders).includes(name))
   }
 
-  /**
-   * Connects to addresses that the policy allows. The errors tell callers nothing about the
-   * network.
-   */
-  #connector(timeout: number): buildConnector.connector {
-    const connect = buildConnector({
-      timeout,
-      lookup: (...asked) => this.#lookUp(...asked),
-    } as buildConnector.BuildOptions)
-    return (options, callback) => {
-      const fail = (error: GatewayError): void => queueMicrotask(() => callback(error, null))
-      const address = literalAddress(options.hostname)
-      // Address literals are never looked up.
-      if (address !== undefined && this.#policy.refusal(address) !== undefined)
-        return fail(forbidden())
-      connect(options, (...[error, socket]) => {
-        if (error === null) callback(null, socket)
-        else callback(explained(error), null)
-      })
-    }
-  }
-
-  /**
-   * Resolves a name, and refuses it if any address is forbidden, because the gateway does not
-   * choose the address.
-   */
-  #lookUp(
-    name: string,
-    options: LookupOptions,
-    callback: (
-      error: NodeJS.ErrnoException | null,
-      address: string | LookupAddress[],
-      family?: number,
-    ) => void,
-  ): void {
-    this.#resolve(name, { ...options, all: true }, (error, addresses) => {
-      if (error !== null) return callback(error, [])
-      if (addresses.some(({ address }) => this.#policy.refusal(address) !== undefined))
-        return callback(forbidden(), [])
-      const [first] = addresses
-      if (options.all === true) callback(null, addresses)
-      else if (first !== undefined) callback(null, first.address, first.family)
-      else callback(Object.assign(new Error('no address'), { code: 'ENOTFOUND' }), [])
-    })
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#agent.destroy()
   }
-}
-
-function forbidden(): GatewayError {
-  return new GatewayError('endpoint_forbidden')
-}
-
-/** Translates the reason why there is no connection. */
-function explained(cause: Error): GatewayError {
-  const known = [cause, cause.cause].find((error) => error instanceof GatewayError)
-  if (known !== undefined) return known
-  const { code = '' } = cause as NodeJS.ErrnoException
-  if (
-    /^(ERR_TLS_CERT|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/.test(
-      code,
-    )
-  )
-    return new GatewayError('upstream_untrusted', { cause })
-  return new GatewayError('upstream_unreachable', {
-    detail: 'The server could not be reached. The request was not run.',
-    cause,
-  })
 }

@@ -337,6 +337,16 @@ const serverRoutes: readonly Route[] = [
       }),
   },
   {
+    name: 'POST /tools/import',
+    expected: { stranger: '403 forbidden', reader: '403 forbidden', owner: 200, admin: 200 },
+    keeper: '403 forbidden',
+    send: (headers) =>
+      gateway.send('/tools/import', {
+        headers: { ...headers, ...json },
+        body: JSON.stringify({ document: { openapi: '3.1.0', paths: {} } }),
+      }),
+  },
+  {
     name: 'GET /servers',
     expected: everybody,
     send: (headers) => gateway.send('/servers', { method: 'GET', headers }),
