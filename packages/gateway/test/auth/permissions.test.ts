@@ -624,7 +624,7 @@ async function open(allowAnonymous: boolean, sessions = {}): Promise<void> {
     tools: { endpointNetworks: ['127.0.0.0/8'] },
     apiKeys: { maxPerPrincipal: 1000 },
     secrets: { maxPerPrincipal: 1000 },
-    servers: { maxPerPrincipal: 1000 },
+    access: { quotas: { servers: 1000 } },
     edge: { trustedProxies: ['127.0.0.0/8'] },
     identity: {
       mode: 'oidc',
