@@ -15,7 +15,8 @@ import type { AggregateCaller } from './member.ts'
 import { searchTools } from './names.ts'
 import type { AggregateServer } from './server.ts'
 import type { ShownItem } from './shown-item.ts'
-import { searchOf } from './tool-search.ts'
+import type { FoundTool } from './tool-search.ts'
+import { SearchIndexes } from './search-indexes.ts'
 
 const [searchName, describeName, readName, callName] = searchTools
 const mostFound = { usual: 10, limit: 50 }
@@ -92,6 +93,9 @@ export interface SearchServerOptions {
   readonly serverInfo: () => string
 }
 
+/** Servers share them, because the memory for all of them is bounded. */
+const indexes = new SearchIndexes()
+
 /**
  * An aggregate whose tools are found by search, for clients and models that cannot take hundreds of
  * definitions. Resources, prompts and everything else are those of the aggregate.
@@ -161,7 +165,13 @@ export class SearchServer {
 
   #searchNow(asked: Asked, query: string, limit: number): void {
     const list = this.#options.tools(asked.caller)
-    const found = searchOf(list).find(query, limit)
+    const search = indexes.of(list)
+    const tell = (): void => this.#tell(asked, search.find(query, limit), list.items.length)
+    if (search.ready === undefined) tell()
+    else void search.ready.then(tell)
+  }
+
+  #tell(asked: Asked, found: readonly FoundTool[], all: number): void {
     const tools = found.map(({ tool, score }) => ({
       name: tool.shown,
       ...summaryOf(tool),
@@ -169,8 +179,8 @@ export class SearchServer {
     }))
     const note =
       found.length === 0
-        ? `None of the ${list.items.length} tools fits. Try other words.`
-        : `${found.length} of ${list.items.length} tools.`
+        ? `None of the ${all} tools fits. Try other words.`
+        : `${found.length} of ${all} tools.`
     this.#answer(asked, JSON.stringify({ tools, note }))
   }
 

@@ -1,6 +1,5 @@
 import { readObject, readString } from '@mcp-gateway/protocol'
 import MiniSearch from 'minisearch'
-import type { ViewList } from './catalogue.ts'
 import type { ShownItem } from './shown-item.ts'
 
 /** A tool that a search has found. */
@@ -26,10 +25,25 @@ const fillers: ReadonlySet<string> = new Set(
   ),
 )
 const longestQuery = 1000
+/** Words of a query that count. Each one is compared with all words of the index. */
+const mostWords = 30
+
+/**
+ * Bounds in characters of text: of one index, and of each tool in it, at most and at least. An index
+ * of hostile text takes some 60 bytes for each character, and a second for a million.
+ */
+export const indexLimits = { whole: 1_000_000, tool: 2000, shortest: 20 }
+/** Longer lists are indexed in turns, so that the process serves others meanwhile. */
+const oneTurn = { tools: 100, characters: 50_000 }
+const toolsOfTurn = 25
 
 /** Ranks the tools of one view by the words of a query (BM25, by minisearch). */
 export class ToolSearch {
   readonly #tools: readonly ShownItem[]
+  /** Characters of the indexed text. */
+  readonly length: number
+  /** Resolves when the tools can be found. Undefined if they can be found already. */
+  readonly ready: Promise<void> | undefined
   readonly #index = new MiniSearch<Entry>({
     fields: Object.keys(weights),
     tokenize: wordsOf,
@@ -43,13 +57,19 @@ export class ToolSearch {
     },
   })
 
-  constructor(tools: readonly ShownItem[]) {
-    this.#tools = tools.filter(({ json }) => isForModels(json))
-    this.#index.addAll(this.#tools.map(entryOf))
+  constructor(all: readonly ShownItem[]) {
+    const tools = all.filter(({ json }) => isForModels(json))
+    const entries = withinLimits(tools)
+    this.#tools = tools
+    this.length = entries.reduce((sum, entry) => sum + lengthOf(entry), 0)
+    if (entries.length <= oneTurn.tools && this.length <= oneTurn.characters)
+      this.#index.addAll(entries)
+    else this.ready = this.#index.addAllAsync(entries, { chunkSize: toolsOfTurn })
   }
 
   find(query: string, limit: number): readonly FoundTool[] {
-    const results = this.#index.search(query.slice(0, longestQuery))
+    const words = [...new Set(wordsOf(query.slice(0, longestQuery)))].slice(0, mostWords)
+    const results = this.#index.search(words.join(' '))
     return results.slice(0, limit).map(({ id, score }) => ({
       tool: this.#tools[id as number] as ShownItem,
       score,
@@ -57,29 +77,85 @@ export class ToolSearch {
   }
 }
 
-/** Indexes are kept as long as the lists that they index. */
-const kept = new WeakMap<ViewList, ToolSearch>()
+/** The texts of the tools that an index takes, cut so that no member takes the room of others. */
+function withinLimits(tools: readonly ShownItem[]): readonly Entry[] {
+  const entries = tools.map((tool, id) => entryOf(tool, id))
+  const rooms = roomsOf(tools, entries)
+  return entries.flatMap((entry, id) => {
+    const room = rooms.get(tools[id]?.alias ?? '')
+    if (room === undefined || room.left <= 0) return []
+    const cut = cutTo(entry, Math.min(room.each, room.left))
+    room.left -= lengthOf(cut)
+    return cut
+  })
+}
 
-export function searchOf(list: ViewList): ToolSearch {
-  let search = kept.get(list)
-  if (search === undefined) kept.set(list, (search = new ToolSearch(list.items)))
-  return search
+interface MemberRoom {
+  left: number
+  /** For each tool. */
+  readonly each: number
+}
+
+/** Members that need little leave the rest of their part to the others. */
+function roomsOf(
+  tools: readonly ShownItem[],
+  entries: readonly Entry[],
+): ReadonlyMap<string, MemberRoom> {
+  const needs = new Map<string, { tools: number; length: number }>()
+  for (const [index, { alias }] of tools.entries()) {
+    const need = needs.get(alias) ?? { tools: 0, length: 0 }
+    need.tools += 1
+    need.length += lengthOf(entries[index] as Entry)
+    needs.set(alias, need)
+  }
+
+  const rooms = new Map<string, MemberRoom>()
+  let left = indexLimits.whole
+  let others = needs.size
+  for (const [alias, need] of [...needs].toSorted(([, a], [, b]) => a.length - b.length)) {
+    const room = Math.min(need.length, Math.floor(left / others))
+    const each = room === need.length ? indexLimits.tool : Math.floor(room / need.tools)
+    rooms.set(alias, { left: room, each: Math.max(each, indexLimits.shortest) })
+    left -= room
+    others -= 1
+  }
+  return rooms
+}
+
+function lengthOf({ name, title, description, parameters }: Entry): number {
+  return name.length + title.length + description.length + parameters.length
+}
+
+function cutTo({ id, ...texts }: Entry, most: number): Entry {
+  let left = most
+  const cut = (text: string): string => {
+    const kept = text.slice(0, left)
+    left -= kept.length
+    return kept
+  }
+  return {
+    id,
+    name: cut(texts.name),
+    title: cut(texts.title),
+    description: cut(texts.description),
+    parameters: cut(texts.parameters),
+  }
 }
 
 function entryOf({ shown, json }: ShownItem, id: number): Entry {
   const tool = readObject(json)
   const schema = readObject(tool?.get('inputSchema'))
   const parameters = [...(readObject(schema?.get('properties')) ?? [])].slice(0, 50)
-  return {
+  const entry = {
     id,
     name: shown,
     title: readString(tool?.get('title')) ?? '',
-    description: (readString(tool?.get('description')) ?? '').slice(0, 4000),
+    description: readString(tool?.get('description')) ?? '',
     parameters: parameters
       .map(([name, raw]) => `${name} ${readString(readObject(raw)?.get('description')) ?? ''}`)
-      .join(' ')
-      .slice(0, 4000),
+      .join(' '),
   }
+  return cutTo(entry, indexLimits.tool)
 }
 
 /** False for a tool that only the pages of an MCP App call (`_meta.ui.visibility`). */
