@@ -60,6 +60,8 @@ export class Assembly implements Warm {
   #members: Members | undefined
   #known: AggregateState | undefined
   #clashing: ReadonlySet<string> | undefined
+  /** The catalogue before the last change. */
+  #before: Catalogue | undefined
 
   constructor(options: AssemblyOptions, definition: Definition) {
     this.#options = options
@@ -142,8 +144,10 @@ export class Assembly implements Warm {
 
   /** The lists of a member, the members themselves or the rights to them have changed. */
   invalidate(): void {
-    this.#options.warm.forget(this)
+    const before = this.#known?.catalogue ?? this.#before
+    this.#options.warm.changed(this)
     this.cool()
+    this.#before = before
     this.server.changed()
   }
 
@@ -151,6 +155,7 @@ export class Assembly implements Warm {
     this.#members = undefined
     this.#known = undefined
     this.#clashing = undefined
+    this.#before = undefined
   }
 
   /** The virtual server has been removed. */
@@ -172,12 +177,16 @@ export class Assembly implements Warm {
     const { shown } = this.#listed
     if (this.#known !== undefined) return this.#known
     this.#known = {
-      catalogue: new Catalogue(shown.map(({ member }) => member)),
+      catalogue: new Catalogue(
+        shown.map(({ member }) => member),
+        this.#before,
+      ),
       members: new Map(shown.map(({ member }) => [member.alias, member])),
       clashes: (uri) => this.#clashes(uri),
       troubles: (principal) => this.#troubles(principal),
       lacking: (principal) => this.lackingFor(principal, true),
     }
+    this.#before = undefined
     return this.#known
   }
 

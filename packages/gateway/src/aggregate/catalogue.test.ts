@@ -49,6 +49,20 @@ describe('the view of a caller', () => {
     expect(catalogue.view(caller('x')).list('tools')).toBe(catalogue.view(caller()).list('tools'))
   })
 
+  test('a list whose items all stay is the same list in the next catalogue', () => {
+    const [one, two] = [tool('a', 'one'), tool('b', 'two')]
+    const before = new Catalogue([memberOf([one]), memberOf([two])])
+    const listIn = (catalogue: Catalogue): ViewList => catalogue.view(caller()).list('tools')
+    const list = listIn(before)
+    expect(listIn(new Catalogue([memberOf([one, two])], before))).toBe(list)
+    expect(listIn(new Catalogue([memberOf([one, two])]))).not.toBe(list)
+
+    const more = new Catalogue([memberOf([one, two, tool('c', 'three')])], before)
+    expect(names(listIn(more))).toEqual(['a_one', 'b_two', 'c_three'])
+    const less = new Catalogue([memberOf([tool('a', 'one')])], before)
+    expect(names(listIn(less))).toEqual(['a_one'])
+  })
+
   test('a name that no member shows alone leads to all items that are called so', () => {
     const catalogue = new Catalogue([
       memberOf([tool('a', 'run'), tool('a', 'only')]),

@@ -16,6 +16,8 @@ export interface CatalogueMember {
 
 /** Views that are kept. Callers who see the same items share the lists of one. */
 const viewsKept = 200
+/** Lists of an earlier catalogue that are kept, as far as all their items are still there. */
+const listsKept = 20
 
 /** An item, and the member that decides who sees it. */
 export interface Offer {
@@ -37,12 +39,25 @@ export class Catalogue {
   /** Distinct lists of views, the latest first. */
   readonly #lists: ViewList[] = []
 
-  constructor(members: readonly CatalogueMember[]) {
+  /**
+   * @param before the catalogue until now, whose unchanged lists stay with their hashes and indexes
+   */
+  constructor(members: readonly CatalogueMember[], before?: Catalogue) {
     this.#members = members
     const displaced: Offer[] = []
     const offers = allListKinds.map((kind) => [kind, distinctOffers(members, kind, displaced)])
     this.#offers = Object.fromEntries(offers) as Record<ListKind, readonly Offer[]>
     this.displaced = displaced
+    if (before !== undefined) this.#lists.push(...this.#unchanged(before))
+  }
+
+  #unchanged(before: Catalogue): readonly ViewList[] {
+    const current = new Set(
+      allListKinds.flatMap((kind) => this.#offers[kind]).map(({ item }) => item),
+    )
+    return before.#lists
+      .slice(0, listsKept)
+      .filter(({ items }) => items.every((item) => current.has(item)))
   }
 
   /** The part of the catalogue that a caller sees. */

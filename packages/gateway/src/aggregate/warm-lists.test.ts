@@ -31,7 +31,21 @@ describe('the lists of all virtual servers', () => {
     expect([cooled, warm.length]).toEqual([[0], 10])
   })
 
-  test('lists that changed are measured again', () => {
+  test('lists that changed count as before until they are measured again', () => {
+    const warm = new WarmLists(30)
+    const [one, two] = servers(2).all as [Warm, Warm]
+    warm.used(one, () => 10)
+    warm.used(two, () => 10)
+    warm.changed(one)
+    expect(warm.length).toBe(20)
+    warm.used(one, () => 15)
+    expect(warm.length).toBe(25)
+    warm.changed(one)
+    warm.used(one, () => 5)
+    expect(warm.length).toBe(15)
+  })
+
+  test('a server that is gone counts nothing', () => {
     const warm = new WarmLists(30)
     const [one] = servers(1).all as [Warm]
     warm.used(one, () => 10)

@@ -12,6 +12,8 @@ export class WarmLists {
   readonly #most: number
   /** The characters of each server's lists, the least recently used first. */
   readonly #lengths = new Map<Warm, number>()
+  /** Servers whose lists are to be measured again. */
+  readonly #changed = new WeakSet<Warm>()
   #latest: Warm | undefined
   #length = 0
 
@@ -27,8 +29,10 @@ export class WarmLists {
   /** The lists of a server are in use. `lengthOf` tells how long they are. */
   used(one: Warm, lengthOf: () => number): void {
     if (this.#latest === one) return
-    const length = this.#lengths.get(one) ?? lengthOf()
+    const known = this.#changed.has(one) ? undefined : this.#lengths.get(one)
+    const length = known ?? lengthOf()
     this.forget(one)
+    this.#changed.delete(one)
     this.#lengths.set(one, length)
     this.#length += length
     this.#latest = one
@@ -38,6 +42,12 @@ export class WarmLists {
       this.forget(oldest)
       oldest.cool()
     }
+  }
+
+  /** The lists of a server have another length when they are used again. */
+  changed(one: Warm): void {
+    this.#changed.add(one)
+    if (this.#latest === one) this.#latest = undefined
   }
 
   /** A server has no lists any more. */
