@@ -9,13 +9,17 @@ function page(result: unknown): RawObject {
 describe('a collected list', () => {
   test('a list keeps the items of all pages, byte by byte', () => {
     const collector = new ListCollector('tools')
-    const first = readObject('{"tools":[{"name":"a","x":10000000000000000001}],"nextCursor":"2"}')
+    const [a, b] = [
+      '{"name":"a","inputSchema":{"type":"object"},"x":10000000000000000001}',
+      '{"name":"b", "inputSchema":{ "type":"object"}}',
+    ]
+    const first = readObject(`{"tools":[${a}],"nextCursor":"2"}`)
     expect(collector.take(first as RawObject)).toBe('"2"')
-    expect(collector.take(page({ tools: [{ name: 'b' }] }))).toBeUndefined()
+    expect(collector.take(readObject(`{"tools":[${b}]}`) as RawObject)).toBeUndefined()
     expect(collector.end()).toEqual({
       items: [
-        { key: 'a', json: '{"name":"a","x":10000000000000000001}' },
-        { key: 'b', json: '{"name":"b"}' },
+        { key: 'a', json: a },
+        { key: 'b', json: b },
       ],
       mistakes: [],
     })
@@ -29,6 +33,7 @@ describe('a collected list', () => {
     ['has a name of 10 kB', { name: 'x'.repeat(10_000) }, 'longer than 256 characters'],
     ['is larger than its bound', { name: 'a', description: 'x'.repeat(300_000) }, '256 KiB'],
     ['is no object', 'a', 'An item has no name.'],
+    ['has a schema that is none', { name: 'a', inputSchema: 'x' }, 'is no schema of an object'],
   ])('a list leaves out an item that %s, and says so', (_what, item, mistake) => {
     const collector = new ListCollector('tools')
     collector.take(page({ tools: [item, { name: 'good' }] }))
@@ -37,12 +42,21 @@ describe('a collected list', () => {
     expect(mistakes).toEqual([expect.stringContaining(mistake)])
   })
 
+  test('a list keeps an item without the part that breaks the protocol, and says so', () => {
+    const collector = new ListCollector('tools')
+    collector.take(page({ tools: [{ name: 'a', inputSchema: { type: 'object' }, title: 7 }] }))
+    expect(collector.end()).toEqual({
+      items: [{ key: 'a', json: '{"name":"a","inputSchema":{"type":"object"}}' }],
+      mistakes: ['The part title of "a" breaks the protocol, and is left out.'],
+    })
+  })
+
   test('a list keeps the first of two items with one key', () => {
     const collector = new ListCollector('resources')
-    collector.take(page({ resources: [{ uri: 'a:1', n: 1 }], nextCursor: 'x' }))
-    collector.take(page({ resources: [{ uri: 'a:1', n: 2 }] }))
+    collector.take(page({ resources: [{ uri: 'a:1', name: '1' }], nextCursor: 'x' }))
+    collector.take(page({ resources: [{ uri: 'a:1', name: '2' }] }))
     const { items, mistakes } = collector.end()
-    expect(items).toEqual([{ key: 'a:1', json: '{"uri":"a:1","n":1}' }])
+    expect(items).toEqual([{ key: 'a:1', json: '{"uri":"a:1","name":"1"}' }])
     expect(mistakes).toEqual(['"a:1" is listed twice. The first counts.'])
   })
 
@@ -79,7 +93,7 @@ describe('a collected list', () => {
     const collector = new ListCollector('tools')
     collector.take(page({ tools: Array.from({ length: 20 }, () => ({})) }))
     expect(collector.end().mistakes).toHaveLength(6)
-    expect(collector.end().mistakes.at(-1)).toBe('15 more items are left out.')
+    expect(collector.end().mistakes.at(-1)).toBe('15 more mistakes are not shown.')
   })
 
   test('an answer without its list is a mistake of the server', () => {

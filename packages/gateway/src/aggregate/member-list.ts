@@ -1,4 +1,5 @@
 import { readArray, readObject, readString, type RawObject } from '@mcp-gateway/protocol'
+import { shapeItem } from './item-shape.ts'
 import { listKinds, type ListKind } from './list-kinds.ts'
 
 /** One tool, prompt, resource or template, as its member lists it. */
@@ -12,7 +13,7 @@ export interface MemberItem {
 /** A member's list of one kind over all pages. */
 export interface MemberList {
   readonly items: readonly MemberItem[]
-  /** The items that were left out, and why, for the member's status. */
+  /** The items, and parts of items, that were left out, for the member's status. */
   readonly mistakes: readonly string[]
 }
 
@@ -85,7 +86,7 @@ export class ListCollector {
   /** The list as far as it was read. */
   end(): MemberList {
     const more = this.#left - this.#mistakes.length
-    const rest = more > 0 ? [`${more} more items are left out.`] : []
+    const rest = more > 0 ? [`${more} more mistakes are not shown.`] : []
     return { items: [...this.#items.values()], mistakes: [...this.#mistakes, ...rest] }
   }
 
@@ -98,7 +99,11 @@ export class ListCollector {
 
     const shown = JSON.stringify(key.slice(0, 100))
     if (this.#items.has(key)) return this.#complain(`${shown} is listed twice. The first counts.`)
-    this.#items.set(key, { key, json: unshared(json) })
+    const shaped = shapeItem(this.#kind, key, json)
+    if ('mistake' in shaped) return this.#complain(shaped.mistake)
+    this.#items.set(key, { key, json: unshared(shaped.json) })
+    for (const each of shaped.leftOut)
+      this.#complain(`The part ${each} breaks the protocol, and is left out.`)
   }
 
   #next(cursor: string | undefined): string | undefined {
