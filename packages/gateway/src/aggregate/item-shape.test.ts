@@ -55,13 +55,16 @@ describe('the definition of an item', () => {
     ['resources', 'size', '12'],
     ['resources', 'annotations', { priority: 7 }],
     ['templates', 'annotations', { lastModified: 'yesterday' }],
-  ] as const)('of %s, a malformed %s = %j alone is left out', (kind, name, value) => {
-    const item = { name: 'x', inputSchema: schema, good: 1 }
-    const result = shapeItem(kind, 'x', JSON.stringify({ ...item, [name]: value }))
-    if ('mistake' in result) throw new Error(result.mistake)
-    expect(JSON.parse(result.json)).toEqual(item)
-    expect(result.leftOut).toEqual([`${name} of "x"`])
-  })
+  ] as const)(
+    'the definitions of %s lose a malformed %s = %j, and nothing else',
+    (kind, name, value) => {
+      const item = { name: 'x', inputSchema: schema, good: 1 }
+      const result = shapeItem(kind, 'x', JSON.stringify({ ...item, [name]: value }))
+      if ('mistake' in result) throw new Error(result.mistake)
+      expect(JSON.parse(result.json)).toEqual(item)
+      expect(result.leftOut).toEqual([`${name} of "x"`])
+    },
+  )
 
   test('null counts as absent, as some libraries write it', () => {
     const nulls = { title: null, description: null, annotations: null, inputSchema: null }

@@ -44,7 +44,7 @@ describe('a result that is too long', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'binary', minLength: 1200, maxLength: 1500 }),
-        fc.integer({ min: 40, max: 400 }),
+        fc.integer({ min: 100, max: 400 }),
         (text, size) => {
           const whole = Buffer.from(text).toString()
           const { content } = parsed(results.shorten(long(whole), 10, holder, false))
@@ -58,7 +58,7 @@ describe('a result that is too long', () => {
           expect(read).toBe(whole)
         },
       ),
-      { numRuns: 50 },
+      { numRuns: 25 },
     )
   })
 

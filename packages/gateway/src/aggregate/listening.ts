@@ -48,6 +48,8 @@ const settleMs = 250
 const acceptMs = 2000
 /** Most resources that one stream may name. */
 export const mostUris = 1000
+/** Most parts of resources of which a stream remembers changes before its acknowledgement. */
+const mostEarly = 2 * mostUris
 
 interface Stream {
   readonly caller: AggregateCaller
@@ -171,7 +173,7 @@ export class Listening {
 
     const updated = (shown: string): void => {
       if (stream.early === undefined) tellUpdated(stream, shown)
-      else stream.early.add(shown)
+      else if (stream.early.size < mostEarly || stream.uris.includes(shown)) stream.early.add(shown)
     }
     for (const [key, { member, uris }] of wanted)
       if (!subscriptions.has(key)) {

@@ -185,9 +185,8 @@ export class MemberLists {
   }
 
   #fails(reason: string, waitMs = this.#pauseMs): void {
-    const legible = reason.replaceAll(/\p{Cc}+/gu, ' ')
-    const isLong = legible.length > longest.failure
-    this.#turn(isLong ? `${legible.slice(0, longest.failure)}…` : legible)
+    const beginning = reason.slice(0, longest.failure).replaceAll(/\p{Cc}+/gu, ' ')
+    this.#turn(reason.length > longest.failure ? `${beginning}…` : beginning)
     this.#notBefore = this.#options.now() + waitMs
     this.#pauseMs = Math.min(this.#pauseMs * 2, pauseMs.longest)
   }

@@ -670,6 +670,34 @@ describe('listen streams of an aggregate', () => {
     }
   })
 
+  test('a member that floods updates before the acknowledgement fills no memory', async () => {
+    vi.useFakeTimers()
+    try {
+      const [flood, silent] = [new ScriptedMember('a'), new ScriptedMember('b')]
+      for (const member of [flood, silent]) member.list('resources', 'x:1', { uri: 'x:1' })
+      silent.answer = () => undefined
+      flood.answer = ({ params }, exchange) => {
+        const tell = (method: string, more: object): void =>
+          exchange.tell(JSON.stringify({ jsonrpc: '2.0', method, params: more }))
+        const notifications = JSON.parse(params.get('notifications') ?? '')
+        tell('notifications/subscriptions/acknowledged', { notifications })
+        const uris = Array.from({ length: 5000 }, (_, n) => `x:1/${n}`)
+        for (const uri of [`x:1/${'x'.repeat(5000)}`, ...uris, 'x:1'])
+          tell('notifications/resources/updated', { uri })
+      }
+      const { ask } = aggregate([flood, silent])
+      const filter = { resourceSubscriptions: ['a+x:1', 'b+x:1'] }
+      const client = ask('subscriptions/listen', listen(filter))
+      await vi.advanceTimersByTimeAsync(2000)
+      const told = client.notifications.map(({ params }) => String(params.uri))
+      expect(told.length).toBeLessThanOrEqual(1 + 2000 + 1)
+      expect(told.at(-1)).toBe('a+x:1')
+      expect(told.every((uri) => uri.length < 100)).toBe(true)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('a caller has a limited number of streams at all virtual servers together', () => {
     const listeners = new ListenerPlaces(3)
     const [one, two] = [aggregate([], {}, listeners), aggregate([], {}, listeners)]

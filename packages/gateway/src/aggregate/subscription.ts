@@ -8,6 +8,7 @@ import {
   type Exchange,
   type RawObject,
 } from '@mcp-gateway/protocol'
+import { listLimits } from './member-list.ts'
 import type { AggregateCaller, Member } from './member.ts'
 import { memberCapabilities } from './questions.ts'
 import { shownUri } from './uris.ts'
@@ -123,7 +124,9 @@ export class Subscription {
   /** A server may report a part of a resource that the client has subscribed to. */
   #updated(uri: string): void {
     const { member, updated, wanted } = this.#options
-    updated(wanted.get(uri) ?? shownUri(member.alias, uri))
+    const shown = wanted.get(uri)
+    if (shown !== undefined) updated(shown)
+    else if (uri.length <= listLimits.keyLength) updated(shownUri(member.alias, uri))
   }
 
   #ended(text: string): void {
