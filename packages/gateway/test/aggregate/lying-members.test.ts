@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from '../fixtures/gateway.ts'
 import { modern, type RpcAnswer } from '../fixtures/mcp-requests.ts'
 
-const program = (name: string): string =>
-  fileURLToPath(new URL(`../fixtures/${name}.js`, import.meta.url))
+const lying = fileURLToPath(new URL('../fixtures/lying-server.js', import.meta.url))
+const listing = fileURLToPath(new URL('../fixtures/listing-server.js', import.meta.url))
 const json = { 'content-type': 'application/json' }
 let gateway: TestGateway
 
@@ -17,8 +17,8 @@ beforeAll(async () => {
   gateway = await TestGateway.open({
     runtime: {
       images: {
-        lying: { command: [process.execPath, program('lying-server')] },
-        listing: { command: [process.execPath, program('listing-server'), '/dev/null'] },
+        lying: { command: [process.execPath, lying] },
+        listing: { command: [process.execPath, listing, '/dev/null'] },
       },
     },
   })
