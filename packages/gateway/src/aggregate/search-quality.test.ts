@@ -31,7 +31,8 @@ const search = new ToolSearch(new ViewList(tools).items)
 const found = (question: string): string[] => search.find(question, 5).map(({ tool }) => tool.shown)
 
 describe('search among a thousand tools', () => {
-  test('a right tool is among the first five for nine of ten questions', () => {
+  test('a right tool is among the first five for nine of ten questions', async () => {
+    await search.ready
     expect(tools).toHaveLength(1000)
     expect(questions).toHaveLength(100)
     const names = new Set(tools.map(({ shown }) => shown))
