@@ -1,7 +1,8 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { FixtureProcess, GatewayProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { aggregatesHeading } from './aggregates-page.ts'
 import { toLegacyServer } from './baseline.ts'
 import {
   compareRuns,
@@ -152,8 +153,11 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
-  if (process.env['WRITE_DOCS'] === '1')
-    writeFileSync(fileURLToPath(new URL('../../docs/conformance.md', import.meta.url)), page())
+  if (process.env['WRITE_DOCS'] !== '1') return
+  const file = fileURLToPath(new URL('../../docs/conformance.md', import.meta.url))
+  const [, aggregates] = readFileSync(file, 'utf8').split(aggregatesHeading)
+  const kept = aggregates === undefined ? '' : `\n${aggregatesHeading}${aggregates}`
+  writeFileSync(file, `${page()}${kept}`)
 })
 
 function httpFixture(era: Era): readonly string[] {

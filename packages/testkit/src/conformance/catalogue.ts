@@ -402,6 +402,16 @@ const runningTools: readonly Tool[] = [
   },
 ]
 
+/** The times that each kind of list was announced as changed. Undefined if lists stay equal. */
+let changes: Map<Change['kind'], number> | undefined
+const changed = (kind: Change['kind'], description: string): string =>
+  changes?.has(kind) === true ? `${description}, ${changes.get(kind)} times` : description
+
+/** From now on a list that is announced as changed has another description in it. */
+export function letListsChange(): void {
+  changes = new Map()
+}
+
 const announcement = (
   name: string,
   description: string,
@@ -412,12 +422,14 @@ const announcement = (
   description,
   inputSchema,
   run: async (call) => {
+    const { kind } = change(call)
+    changes?.set(kind, (changes.get(kind) ?? 0) + 1)
     await call.announce(change(call))
     return says('Announced')
   },
 })
 
-/** The lists themselves never change, so that two runs of a suite see the same lists. */
+/** The names never change, so that two runs of a suite see the same names. */
 const announcingTools: readonly Tool[] = [
   announcement(
     'test_trigger_tool_change',
@@ -804,10 +816,21 @@ interface ListedPrompt extends Pick<Prompt, 'name' | 'description'> {
   readonly arguments: Prompt['arguments'][number][]
 }
 
+/** The tools as a server lists them. */
+export function listedTools(): Omit<Tool, 'run'>[] {
+  return tools.map(({ run: _run, ...tool }) =>
+    tool.name === 'test_trigger_tool_change'
+      ? { ...tool, description: changed('tools_list_changed', tool.description) }
+      : tool,
+  )
+}
+
 /** The prompts as a server lists them. */
 export function listedPrompts(): ListedPrompt[] {
-  return prompts.map(({ run: _run, ...prompt }) => ({
+  return prompts.map(({ run: _run, ...prompt }, index) => ({
     ...prompt,
+    description:
+      index === 0 ? changed('prompts_list_changed', prompt.description) : prompt.description,
     arguments: [...prompt.arguments],
   }))
 }
@@ -844,9 +867,14 @@ const storedResources: readonly Resource[] = [
   },
 ]
 
-export const resources: readonly Omit<Resource, 'content'>[] = storedResources.map(
-  ({ content: _content, ...entry }) => entry,
-)
+/** The resources as a server lists them. */
+export function listedResources(): Omit<Resource, 'content'>[] {
+  return storedResources.map(({ content: _content, ...entry }, index) => ({
+    ...entry,
+    description:
+      index === 0 ? changed('resources_list_changed', entry.description) : entry.description,
+  }))
+}
 
 export const resourceTemplates = [
   {

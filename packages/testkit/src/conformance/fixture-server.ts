@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js'
 import { InMemoryServerEventBus, type McpServer } from '@modelcontextprotocol/server'
 import { serveStdio } from '@modelcontextprotocol/server/stdio'
-import type { Change } from './catalogue.ts'
+import { letListsChange, type Change } from './catalogue.ts'
 import type { Era } from './fixture-process.ts'
 import { createHttpFixture } from './http.ts'
 import { createLegacyServer } from './legacy-half.ts'
@@ -11,19 +11,22 @@ import { modernServers } from './modern-half.ts'
 
 /**
  * The conformance fixture: `--era legacy|modern|dual --transport http|stdio [--unguarded]`. Over
- * HTTP it listens at HOST and PORT (0: any port), and prints its URL.
+ * HTTP it listens at HOST and PORT (0: any port), and prints its URL. With `--changing`, a list
+ * that is announced as changed has changed.
  */
 const { values } = parseArgs({
   options: {
     era: { type: 'string', default: 'dual' },
     transport: { type: 'string', default: 'http' },
     unguarded: { type: 'boolean', default: false },
+    changing: { type: 'boolean', default: false },
   },
 })
 
 const era = oneOf(values.era, ['legacy', 'modern', 'dual'])
 const transport = oneOf(values.transport, ['http', 'stdio'])
 
+if (values.changing) letListsChange()
 if (transport === 'http') listen(era, !values.unguarded)
 else if (era === 'legacy')
   await createLegacyServer(new InMemoryServerEventBus()).connect(new StdioServerTransport())

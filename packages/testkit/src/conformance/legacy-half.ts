@@ -28,9 +28,10 @@ import {
   identity,
   instructions,
   listedPrompts,
+  listedTools,
   prompts,
   readResource,
-  resources,
+  listedResources,
   resourceTemplates,
   tools,
   type Call,
@@ -93,9 +94,7 @@ class LegacySession {
   }
 
   #serveTools(): void {
-    this.server.setRequestHandler(ListToolsRequestSchema, () => ({
-      tools: tools.map(({ run: _run, ...tool }) => tool),
-    }))
+    this.server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: listedTools() }))
 
     this.server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
       const tool = tools.find(({ name }) => name === params.name)
@@ -132,7 +131,9 @@ class LegacySession {
   }
 
   #serveResources(): void {
-    this.server.setRequestHandler(ListResourcesRequestSchema, () => ({ resources: [...resources] }))
+    this.server.setRequestHandler(ListResourcesRequestSchema, () => ({
+      resources: listedResources(),
+    }))
     this.server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({
       resourceTemplates: [...resourceTemplates],
     }))

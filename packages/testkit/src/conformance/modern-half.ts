@@ -21,9 +21,10 @@ import {
   identity,
   instructions,
   listedPrompts,
+  listedTools,
   prompts,
   readResource,
-  resources,
+  listedResources,
   resourceTemplates,
   tools,
   type Call,
@@ -87,6 +88,8 @@ class ModernServer {
         async (args, context) =>
           (await this.#round(run, args, context)) as CallToolResult | InputRequiredResult,
       )
+
+    this.mcp.server.setRequestHandler('tools/list', () => ({ tools: listedTools() }))
   }
 
   #servePrompts(): void {
@@ -104,7 +107,7 @@ class ModernServer {
 
   #serveResources(): void {
     const { server } = this.mcp
-    server.setRequestHandler('resources/list', () => ({ resources: [...resources] }))
+    server.setRequestHandler('resources/list', () => ({ resources: listedResources() }))
     server.setRequestHandler('resources/templates/list', () => ({
       resourceTemplates: [...resourceTemplates],
     }))
