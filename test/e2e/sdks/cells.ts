@@ -26,7 +26,9 @@ export const steps = Object.keys(expected) as readonly Step[]
 /** The words of a client about each step. */
 export type Seen = ReadonlyMap<Step, string>
 /** The place of a server for a client. */
-export type Place = { readonly url: string } | { readonly command: readonly string[] }
+export type Place =
+  | { readonly url: string; readonly alias?: string }
+  | { readonly command: readonly string[] }
 
 /** One client with one server: without a gateway, and through it. */
 export interface Cell {

@@ -12,7 +12,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 from pydantic import AnyUrl
 
-NOTE = AnyUrl("note://shared")
+NOTE = "note://shared"
 logging.disable(logging.CRITICAL)
 
 
@@ -26,6 +26,10 @@ async def run(job: dict) -> None:
     logs: list[str] = []
     progress: list[float] = []
     updates: list[str] = []
+    # At a virtual server, the names of the server's items begin with its alias.
+    alias = job.get("alias")
+    prefix = f"{alias}_" if alias else ""
+    note = AnyUrl(f"{alias}+{NOTE}" if alias else NOTE)
 
     async def step(name: str, work, seconds: float) -> bool:
         said: dict = {"job": job["name"], "step": name}
@@ -81,7 +85,7 @@ async def run(job: dict) -> None:
             return "".join(getattr(each, "text", "") for each in result.content)
 
         async def call(name: str, arguments: dict | None = None, **more) -> str:
-            return text(await session.call_tool(name, arguments or {}, **more))
+            return text(await session.call_tool(prefix + name, arguments or {}, **more))
 
         async def level() -> None:
             if session.get_server_capabilities().logging is not None:
@@ -94,13 +98,13 @@ async def run(job: dict) -> None:
             return said
 
         async def subscribe() -> str:
-            await session.subscribe_resource(NOTE)
+            await session.subscribe_resource(note)
             await call("change")
             await until(lambda: updates, 2)
             return ",".join(updates)
 
         async def prompt() -> str:
-            result = await session.get_prompt("greet", {"name": "Ada"})
+            result = await session.get_prompt(prefix + "greet", {"name": "Ada"})
             return "".join(getattr(each.content, "text", "") for each in result.messages)
 
         async def tools() -> str:
@@ -108,7 +112,7 @@ async def run(job: dict) -> None:
 
         async def read() -> str:
             return "".join(
-                getattr(each, "text", "") for each in (await session.read_resource(NOTE)).contents
+                getattr(each, "text", "") for each in (await session.read_resource(note)).contents
             )
 
         async def given(what) -> str:

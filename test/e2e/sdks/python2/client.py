@@ -25,6 +25,10 @@ async def run(job: dict) -> None:
     logs: list[str] = []
     progress: list[float] = []
     updates: list[str] = []
+    # At a virtual server, the names of the server's items begin with its alias.
+    alias = job.get("alias")
+    prefix = f"{alias}_" if alias else ""
+    note = f"{alias}+{NOTE}" if alias else NOTE
 
     async def step(name: str, work, seconds: float) -> bool:
         said: dict = {"job": job["name"], "step": name}
@@ -76,7 +80,7 @@ async def run(job: dict) -> None:
         return "".join(getattr(each, "text", "") for each in result.content)
 
     async def call(name: str, arguments: dict | None = None, **more) -> str:
-        return text(await client.call_tool(name, arguments or {}, **more))
+        return text(await client.call_tool(prefix + name, arguments or {}, **more))
 
     async def work() -> str:
         if job["era"] == "legacy" and client.server_capabilities.logging is not None:
@@ -87,24 +91,24 @@ async def run(job: dict) -> None:
 
     async def subscribe() -> str:
         if job["era"] == "legacy":
-            await client.subscribe_resource(NOTE)
+            await client.subscribe_resource(note)
             await call("change")
             await until(lambda: updates, 2)
             return ",".join(updates)
-        async with client.listen(resource_subscriptions=[NOTE]) as stream:
+        async with client.listen(resource_subscriptions=[note]) as stream:
             await call("change")
             async with asyncio.timeout(2):
                 return str((await anext(stream)).uri)
 
     async def prompt() -> str:
-        result = await client.get_prompt("greet", {"name": "Ada"})
+        result = await client.get_prompt(prefix + "greet", {"name": "Ada"})
         return "".join(getattr(each.content, "text", "") for each in result.messages)
 
     async def tools() -> str:
         return ",".join(sorted(tool.name for tool in (await client.list_tools()).tools))
 
     async def read() -> str:
-        contents = (await client.read_resource(NOTE)).contents
+        contents = (await client.read_resource(note)).contents
         return "".join(getattr(each, "text", "") for each in contents)
 
     async def given(what) -> str:

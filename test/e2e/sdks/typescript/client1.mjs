@@ -8,9 +8,10 @@ import {
   ResourceUpdatedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js'
 import { runJobs } from './steps.mjs'
-import { note } from './surface.mjs'
+import { namesOf } from './surface.mjs'
 
-await runJobs(({ url, command: [command, ...args] = [], env }, heard) => {
+await runJobs(({ alias, url, command: [command, ...args] = [], env }, heard) => {
+  const { named, note } = namesOf(alias)
   const client = new Client(
     { name: 'typescript1', version: '1' },
     { capabilities: { elicitation: {} } },
@@ -35,7 +36,7 @@ await runJobs(({ url, command: [command, ...args] = [], env }, heard) => {
         })
       : new StreamableHTTPClientTransport(new URL(url))
   const call = async (name, args, options) =>
-    (await client.callTool({ name, arguments: args }, undefined, options)).content
+    (await client.callTool({ name: named(name), arguments: args }, undefined, options)).content
   return {
     async connect() {
       await client.connect(transport)
@@ -51,7 +52,7 @@ await runJobs(({ url, command: [command, ...args] = [], env }, heard) => {
     read: async () => (await client.readResource({ uri: note })).contents,
     subscribe: () => client.subscribeResource({ uri: note }),
     prompt: async () =>
-      (await client.getPrompt({ name: 'greet', arguments: { name: 'Ada' } })).messages,
+      (await client.getPrompt({ name: named('greet'), arguments: { name: 'Ada' } })).messages,
     async close() {
       if (url !== undefined) await transport.terminateSession()
       await client.close()

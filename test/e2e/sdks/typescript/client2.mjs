@@ -2,11 +2,12 @@
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { runJobs } from './steps.mjs'
-import { note } from './surface.mjs'
+import { namesOf } from './surface.mjs'
 
 const logLevel = 'io.modelcontextprotocol/logLevel'
 
-await runJobs(({ era, url, command: [command, ...args] = [], env }, heard) => {
+await runJobs(({ alias, era, url, command: [command, ...args] = [], env }, heard) => {
+  const { named, note } = namesOf(alias)
   const modern = era === 'modern'
   const mode = modern ? { pin: '2026-07-28' } : 'legacy'
   const client = new Client(
@@ -33,7 +34,7 @@ await runJobs(({ era, url, command: [command, ...args] = [], env }, heard) => {
         })
       : new StreamableHTTPClientTransport(new URL(url))
   const call = async (name, args, options, meta) =>
-    (await client.callTool({ name, arguments: args, ...meta }, options)).content
+    (await client.callTool({ name: named(name), arguments: args, ...meta }, options)).content
   return {
     async connect() {
       await client.connect(transport)
@@ -53,7 +54,7 @@ await runJobs(({ era, url, command: [command, ...args] = [], env }, heard) => {
         ? client.listen({ resourceSubscriptions: [note] })
         : client.subscribeResource({ uri: note }),
     prompt: async () =>
-      (await client.getPrompt({ name: 'greet', arguments: { name: 'Ada' } })).messages,
+      (await client.getPrompt({ name: named('greet'), arguments: { name: 'Ada' } })).messages,
     async close() {
       if (url !== undefined && !modern) await transport.terminateSession()
       await client.close()

@@ -1,5 +1,13 @@
 /** The tools of the matrix, for both versions of the SDK. */
 export const note = 'note://shared'
+
+/** The names of a server's items, also at a virtual server that has it under an alias. */
+export function namesOf(alias) {
+  return alias === undefined
+    ? { named: (name) => name, note }
+    : { named: (name) => `${alias}_${name}`, note: `${alias}+${note}` }
+}
+
 export const question = {
   message: 'Who are you?',
   requestedSchema: {

@@ -27,6 +27,22 @@ type job struct {
 	Era     string   `json:"era"`
 	URL     string   `json:"url"`
 	Command []string `json:"command"`
+	// Alias begins the names of the server's items at a virtual server.
+	Alias string `json:"alias"`
+}
+
+func (j job) named(name string) string {
+	if j.Alias == "" {
+		return name
+	}
+	return j.Alias + "_" + name
+}
+
+func (j job) note() string {
+	if j.Alias == "" {
+		return note
+	}
+	return j.Alias + "+" + note
 }
 
 // heard is what a server says by itself.
@@ -137,7 +153,7 @@ func run(j job) {
 		return spoken, nil
 	}
 	call := func(ctx context.Context, name string, arguments any, meta mcp.Meta) (string, error) {
-		params := &mcp.CallToolParams{Name: name, Arguments: arguments, Meta: meta}
+		params := &mcp.CallToolParams{Name: j.named(name), Arguments: arguments, Meta: meta}
 		result, err := session.CallTool(ctx, params)
 		if err != nil {
 			return "", err
@@ -186,7 +202,7 @@ func run(j job) {
 			return call(ctx, "ask", nil, nil)
 		})
 		step(j, "read", 5*time.Second, func(ctx context.Context) (string, error) {
-			result, err := session.ReadResource(ctx, &mcp.ReadResourceParams{URI: note})
+			result, err := session.ReadResource(ctx, &mcp.ReadResourceParams{URI: j.note()})
 			if err != nil {
 				return "", err
 			}
@@ -195,9 +211,9 @@ func run(j job) {
 		step(j, "subscribe", 8*time.Second, func(ctx context.Context) (string, error) {
 			if version == modern {
 				// It returns when the stream ends.
-				go session.Subscribe(ctx, &mcp.SubscribeParams{URI: note})
+				go session.Subscribe(ctx, &mcp.SubscribeParams{URI: j.note()})
 				time.Sleep(500 * time.Millisecond)
-			} else if err := session.Subscribe(ctx, &mcp.SubscribeParams{URI: note}); err != nil {
+			} else if err := session.Subscribe(ctx, &mcp.SubscribeParams{URI: j.note()}); err != nil {
 				return "", err
 			}
 			if _, err := call(ctx, "change", nil, nil); err != nil {
@@ -207,7 +223,7 @@ func run(j job) {
 			return h.joined(&h.updates), nil
 		})
 		step(j, "prompt", 5*time.Second, func(ctx context.Context) (string, error) {
-			params := &mcp.GetPromptParams{Name: "greet", Arguments: map[string]string{"name": "Ada"}}
+			params := &mcp.GetPromptParams{Name: j.named("greet"), Arguments: map[string]string{"name": "Ada"}}
 			result, err := session.GetPrompt(ctx, params)
 			if err != nil {
 				return "", err
