@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { aggregatesOnce } from './aggregates.ts'
 import { folder, type Subject } from './gateways.ts'
 import { measure, warm } from './measure.ts'
 import { once } from './once.ts'
@@ -43,6 +44,10 @@ const close = [
   'tool call',
   'tool call (many tools)',
   'tool call (many hidden)',
+  'member call',
+  'aggregate call',
+  'member call (session)',
+  'aggregate call (session)',
 ]
 const closeRounds = values.quick || values.rounds !== undefined ? 0 : 30
 /** The longest time to warm a subject before its rounds. */
@@ -103,6 +108,7 @@ const single = {
   ...(only === undefined || only.includes('once') ? await once() : {}),
   ...(only === undefined || only.includes('tools') ? await toolsOnce() : {}),
   ...(only === undefined || only.includes('tokens') ? await tokensOnce() : {}),
+  ...(only === undefined || only.includes('aggregates') ? await aggregatesOnce() : {}),
 }
 for (const [name, value] of Object.entries(single)) say(`${name}: ${value.toFixed(1)}`)
 const machine = [

@@ -23,6 +23,8 @@ export interface Client {
   /** A modern client has no session, and repeats the session's facts in each request. */
   readonly era: 'legacy' | 'modern'
   readonly headers?: Readonly<Record<string, string>>
+  /** The name of the tool to call; `echo` by default. */
+  readonly tool?: string
 }
 
 export interface LoadResult {
@@ -50,13 +52,13 @@ class Connection {
   #resolve: ((answer: Answer) => void) | undefined
   #reject: ((error: Error) => void) | undefined
 
-  constructor(url: URL, { era, headers = {} }: Client) {
+  constructor(url: URL, { era, headers = {}, tool = 'echo' }: Client) {
     const lines = Object.entries({
       host: url.host,
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream',
       'mcp-protocol-version': era === 'legacy' ? '2025-11-25' : '2026-07-28',
-      ...(era === 'legacy' ? {} : { 'mcp-method': 'tools/call', 'mcp-name': 'echo' }),
+      ...(era === 'legacy' ? {} : { 'mcp-method': 'tools/call', 'mcp-name': tool }),
       ...headers,
     })
     const first = `POST ${url.pathname}${url.search} HTTP/1.1\r\n`
@@ -170,7 +172,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
       const meta = client.era === 'legacy' ? '' : envelope
       const body =
         `{"jsonrpc":"2.0","id":${count},"method":"tools/call",` +
-        `"params":{"name":"echo","arguments":${args}${meta}}}`
+        `"params":{"name":"${client.tool ?? 'echo'}","arguments":${args}${meta}}}`
       const start = performance.now()
       try {
         const answer = await connection.send(body, session)

@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePort, programs } from '@mcp-gateway/testkit'
+import { aggregateSubjects } from './aggregates.ts'
 import {
   echoAdapter,
   folder,
@@ -106,6 +107,7 @@ export const subjects: Readonly<Record<string, () => Promise<Subject>>> = {
   }),
   'gateway (tokens)': startWithTokens,
   ...toolSubjects,
+  ...aggregateSubjects,
   bridge: async () => {
     const port = await freePort()
     const bridge = await start(

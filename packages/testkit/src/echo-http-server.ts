@@ -3,9 +3,15 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 
 /**
  * A fast streamable HTTP server for measuring a proxy in front. `echo` returns its arguments, other
- * tools misbehave by name, and `/score` is a plain HTTP service that returns its input.
+ * tools misbehave by name, and `/score` is a plain HTTP service that returns its input. ECHO_TOOLS
+ * is the length of its list.
  */
-const { PORT = '3001', HOST = '127.0.0.1', MCPGW_REPLICA_NAME = 'direct' } = process.env
+const {
+  PORT = '3001',
+  HOST = '127.0.0.1',
+  MCPGW_REPLICA_NAME = 'direct',
+  ECHO_TOOLS = '1',
+} = process.env
 
 const megabyte = Buffer.alloc(1024 * 1024, 'x')
 
@@ -46,13 +52,39 @@ const http = createServer((request, response) => {
   })
 })
 
+const text = (what: string): object => ({
+  type: 'string',
+  description: `The ${what} that the report is about, as it stands in the system of records.`,
+})
+const listed = [
+  { name: 'echo', inputSchema: { type: 'object' } },
+  ...Array.from({ length: Number(ECHO_TOOLS) - 1 }, (_, index) => ({
+    name: `report_${index}`,
+    title: `Report ${index}`,
+    description:
+      'Makes a report of one customer over a span of time, with totals by month and by ' +
+      'product. Use it when somebody asks how a customer does.',
+    inputSchema: {
+      type: 'object',
+      properties: {
+        customer: text('customer'),
+        region: text('region'),
+        from: { ...text('first day'), pattern: String.raw`^\d{4}-\d{2}-\d{2}$` },
+        until: { ...text('last day'), pattern: String.raw`^\d{4}-\d{2}-\d{2}$` },
+      },
+      required: ['customer', 'from', 'until'],
+    },
+    annotations: { readOnlyHint: true },
+  })),
+]
+
 function serve(call: Call): void {
   const { method = '', params } = call.message
   switch (method) {
     case 'initialize':
       return initialize(call)
     case 'tools/list':
-      return answer(call, { tools: [{ name: 'echo', inputSchema: { type: 'object' } }] })
+      return answer(call, { tools: listed })
     case 'tools/call':
       return (tools[params?.name ?? ''] ?? echo)(call)
     default:
