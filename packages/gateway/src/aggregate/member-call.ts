@@ -54,7 +54,7 @@ export class MemberCall implements Exchange {
   readonly #request: ModernRequest
   readonly #context: CallContext
   /** Guessed by nobody, so that no other call's member can report progress for this one. */
-  readonly #token = JSON.stringify(randomBytes(12).toString('base64url'))
+  #token: string | undefined
   #progress = Number.NEGATIVE_INFINITY
   #over = false
   #repeated = false
@@ -76,7 +76,10 @@ export class MemberCall implements Exchange {
       this.#context.member.questions,
     )
     meta.set(metaKey.clientCapabilities, capabilities)
-    if (this.#clientToken !== undefined) meta.set('progressToken', this.#token)
+    if (this.#clientToken !== undefined) {
+      this.#token = JSON.stringify(randomBytes(12).toString('base64url'))
+      meta.set('progressToken', this.#token)
+    }
     return { id, method, meta, params: new Map(params).set('_meta', writeObject(meta)) }
   }
 
