@@ -117,6 +117,34 @@ describe('the lists of a member', () => {
     expect(keys(lists)).toEqual(['b'])
   })
 
+  test.each([
+    ['soon after a burst, at the pace of a person', 8, 1500],
+    ['long after a flood', 400, 120_000],
+  ])('a change %s is read within a second', async (_, burst, pace) => {
+    let count = 0
+    const { lists, pass } = listsOf(serverWith(() => [String(count)]))
+    await lists.refresh()
+    for (let notice = 0; notice < burst; notice += 1) {
+      lists.doubt()
+      await pass(250)
+    }
+    await pass(60_000)
+
+    const late: number[] = []
+    for (let change = 0; change < 10; change += 1) {
+      await pass(pace)
+      // A server announces each of its lists.
+      for (let kind = 0; kind < 3; kind += 1) {
+        count += 1
+        lists.doubt()
+        await pass(100)
+      }
+      await pass(900)
+      if (keys(lists)[0] !== String(count)) late.push(change)
+    }
+    expect(late).toEqual([])
+  })
+
   test('lists that are read again and are the same change nothing', async () => {
     let tools = ['a']
     const { lists, changed, pass } = listsOf(serverWith(() => tools))

@@ -59,6 +59,8 @@ export class MemberLists {
   #notBefore = never
   #pauseMs = pauseMs.first
   #restMs = restMs.first
+  /** True if the next reading had to wait for the end of the rest. */
+  #hasWaited = false
   #length = 0
   #timer: NodeJS.Timeout | undefined
   readonly #closed = new AbortController()
@@ -140,7 +142,9 @@ export class MemberLists {
     if (waitMs <= 0) return void this.#read()
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
-      if (this.#readAt === never && this.#reading === undefined) this.#readSoon()
+      if (this.#readAt !== never || this.#reading !== undefined) return
+      this.#hasWaited = true
+      this.#readSoon()
     }, waitMs).unref()
   }
 
@@ -176,10 +180,12 @@ export class MemberLists {
     }
   }
 
-  /** A member that told of changes as soon as it could gets a longer pause each time. */
+  /** Each reading that had to wait doubles the rest, and quiet afterwards soon forgets it. */
   #rest(begunAt: number): void {
-    const isQuiet = begunAt - this.#notBefore >= this.#restMs
-    const next = isQuiet ? this.#restMs / 2 : this.#restMs * 2
+    const quietMs = Math.min(begunAt - this.#notBefore, restMs.longest)
+    const quarters = Math.floor(quietMs / restMs.first)
+    const next = this.#hasWaited ? this.#restMs * 2 : this.#restMs / 2 ** quarters
+    this.#hasWaited = false
     this.#restMs = Math.min(Math.max(next, restMs.first), restMs.longest)
     this.#notBefore = this.#options.now() + this.#restMs
   }
