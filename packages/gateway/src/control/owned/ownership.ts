@@ -59,10 +59,10 @@ export class Ownership<R extends OwnedRecord, Held> {
   /** Withdraws or refuses an offer. */
   async decline(request: RecordRequest): Promise<R> {
     return this.#records.act(request, 'decline', async (permit) => {
-      const { kind, offeredTo } = permit.resource
+      const { kind, name, offeredTo } = permit.resource
       if (offeredTo === undefined)
         throw new GatewayError('not_found', {
-          detail: `The ${kind} '${request.name}' is offered to nobody, so there is no offer to decline.`,
+          detail: `The ${kind} '${name}' is offered to nobody, so there is no offer to decline.`,
         })
 
       return this.#store(permit, without(permit.resource, 'offeredTo'))
