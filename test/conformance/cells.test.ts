@@ -1,6 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { FixtureProcess, GatewayProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
+import {
+  type Era,
+  FixtureProcess,
+  GatewayProcess,
+  quoted,
+  stdioFixtures,
+} from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { aggregatesHeading } from './aggregates-page.ts'
 import { toLegacyServer } from './baseline.ts'
@@ -128,7 +134,7 @@ beforeAll(async () => {
     // Each question that a modern client leaves open holds a child.
     const environmentVariables = {
       MCP_COMMAND: command,
-      MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+      MCP_ARGS: quoted(words),
       MCP_WARM_SPARES: '3',
     }
     await register({

@@ -71,7 +71,7 @@ export class Translation {
       return undefined
 
     return (status, { passOn, leave }) =>
-      when(servers.learn(permit, upstream), call.exchange, (server) => {
+      when(servers.learn(permit, upstream, loopOf(call.exchange)), call.exchange, (server) => {
         if (server.era === 'modern' && leavesLegacySide(resource, server.legacySide)) {
           leave()
           return this.#answer(call, () => this.#open(call, opening))
@@ -90,7 +90,7 @@ export class Translation {
 
     const { exchange, permit } = call
     exchange.waits((reason) => exchange.fail(reason))
-    when(servers.probe(permit, upstream), exchange, decide)
+    when(servers.probe(permit, upstream, loopOf(exchange)), exchange, decide)
   }
 
   /** Answers a call by work of the engine, rather than by the bytes of the server. */
@@ -166,6 +166,12 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
   return (
     legacyLeg === 'translate' || side === 'none' || (legacyLeg === 'auto' && side === 'stateless')
   )
+}
+
+/** The gateways that a request has passed, for the questions that it makes this gateway ask. */
+function loopOf({ request }: Exchange): string | undefined {
+  const { 'cdn-loop': loop } = request.headers
+  return loop === undefined ? undefined : String(loop)
 }
 
 /** Calls `decide` with the server's answer, unless the exchange has ended meanwhile. */

@@ -115,14 +115,20 @@ export class AdapterServers {
       known.probedAt = Number.NEGATIVE_INFINITY
   }
 
-  /** Asks the server for its era, once at a time. */
+  /**
+   * Asks the server for its era, once at a time. `loop` is `CDN-Loop` of the client's request: two
+   * gateways that ask each other find the loop at once, rather than wait for each other.
+   */
   probe(
     { resource, principal }: Permit<'use', Adapter>,
     upstream: Upstream,
+    loop?: string,
   ): Promise<Era | undefined> {
     const server = this.of(resource)
     const boundMs = probeMs(this.#options.handshakeMs)
-    server.probing ??= probe(this.http(resource, upstream, principal), boundMs)
+    const way = this.http(resource, upstream, principal)
+    const marks = loop === undefined ? [] : ['cdn-loop', loop]
+    server.probing ??= probe({ ...way, headers: () => [...way.headers(), ...marks] }, boundMs)
       .then(({ era, heard, refusal, spoke }) => {
         this.#noteHeard(server, heard, spoke)
         Object.assign(server, { era, refusal, legacySide: undefined, probedAt: monotonicNow() })
@@ -141,12 +147,16 @@ export class AdapterServers {
   }
 
   /** Asks for the era and for the legacy side in one round trip, once at a time. */
-  async learn(permit: Permit<'use', Adapter>, upstream: Upstream): Promise<AdapterServer> {
+  async learn(
+    permit: Permit<'use', Adapter>,
+    upstream: Upstream,
+    loop?: string,
+  ): Promise<AdapterServer> {
     const { resource, principal } = permit
     const server = this.of(resource)
     const keepsStateless = resource.spec.legacyLeg === 'passthrough'
     server.learning ??= Promise.all([
-      this.known(resource)?.era ?? this.probe(permit, upstream),
+      this.known(resource)?.era ?? this.probe(permit, upstream, loop),
       greet(this.http(resource, upstream, principal), keepsStateless),
     ])
       .then(([, legacySide]) => void Object.assign(server, { legacySide }))

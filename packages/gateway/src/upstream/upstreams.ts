@@ -29,8 +29,6 @@ export interface UpstreamOptions {
   /** Time that a request waits for a replica to become ready. */
   readonly coldStartMs: number
   readonly endpointPolicy: AddressPolicy
-  /** As `EndpointOptions.loopMark`. */
-  readonly loopMark?: string | undefined
   /** As `EndpointOptions.connections`. */
   readonly endpointConnections: EndpointOptions['connections']
   /** As `EndpointOptions.keys`. */

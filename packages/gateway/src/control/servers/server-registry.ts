@@ -14,7 +14,7 @@ import { defined } from '../../lib/defined.ts'
 import { mergePatch } from '../../lib/json/merge-patch.ts'
 import { isTable, tableOf } from '../../lib/json/table-of.ts'
 import type { PermittedCollection } from '../../store/permitted.ts'
-import { OwnedRecords, type Written } from '../owned/owned-records.ts'
+import { OwnedRecords, type RecordRequest, type Written } from '../owned/owned-records.ts'
 import { renames, validate, type Warning } from '../validation.ts'
 import { withAliases } from './member-aliases.ts'
 import { memberMistakes } from './member-mistakes.ts'
@@ -64,24 +64,16 @@ export class ServerRegistry {
   }
 
   /** Replaces a virtual server, or creates it. */
-  async replace(
-    principal: Principal,
-    name: string,
-    body: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<VirtualServer>> {
+  async replace(request: RecordRequest, body: unknown): Promise<Written<VirtualServer>> {
+    const { principal, name, ifMatch } = request
     const isNew = ifMatch === undefined && (await this.records.find(name)) === undefined
     if (isNew) return this.#create(principal, body, name)
-    return this.#change(principal, name, ifMatch, (stored) => this.#specOf(body, name, stored))
+    return this.#change(request, (stored) => this.#specOf(body, name, stored))
   }
 
-  async patch(
-    principal: Principal,
-    name: string,
-    patch: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<VirtualServer>> {
-    return this.#change(principal, name, ifMatch, async (stored) => {
+  async patch(request: RecordRequest, patch: unknown): Promise<Written<VirtualServer>> {
+    const { name } = request
+    return this.#change(request, async (stored) => {
       const { value, warnings } = await validate(ServerPatch, patch, () => renames(name, patch))
       const { formerAliases: _former, selects: _selects, ...fields } = stored.spec
       const merged = mergePatch(fields, value)
@@ -89,23 +81,15 @@ export class ServerRegistry {
     })
   }
 
-  async delete(
-    principal: Principal,
-    name: string,
-    ifMatch: number | undefined,
-  ): Promise<VirtualServer> {
-    return this.records.act({ principal, name, ifMatch }, 'write', (permit) =>
-      this.records.delete(permit),
-    )
+  async delete(request: RecordRequest): Promise<VirtualServer> {
+    return this.records.act(request, 'write', (permit) => this.records.delete(permit))
   }
 
   async #change(
-    principal: Principal,
-    name: string,
-    ifMatch: number | undefined,
+    request: RecordRequest,
     change: (stored: VirtualServer) => Promise<Given>,
   ): Promise<Written<VirtualServer>> {
-    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
+    return this.records.act(request, 'write', async (permit) => {
       const { spec, warnings } = await change(permit.resource)
       const server = { ...permit.resource, spec }
       const resource = await this.records.replace(permit, server, (_, space) =>

@@ -4,7 +4,7 @@ import { authorize } from '../../core/permission.ts'
 import type { Principal } from '../../core/principal.ts'
 import type { VirtualServer } from '../../core/virtual-server.ts'
 import { defined } from '../../lib/defined.ts'
-import { addOwned, answer, versionOf } from '../owned/owned-routes.ts'
+import { addOwned, answer, requestOf } from '../owned/owned-routes.ts'
 import { ServerRegistry, type ServerRegistryOptions } from './server-registry.ts'
 import { serve } from '../serve.ts'
 import type { Warning } from '../validation.ts'
@@ -24,9 +24,9 @@ export function addServers(app: FastifyInstance, options: ServerRouteOptions): v
     app,
     calls.server.replace,
     async (call) => {
-      const { principal, name, request, reply } = call
-      const version = await versionOf(call, registry)
-      const { resource, warnings } = await registry.replace(principal, name, request.body, version)
+      const { request, reply } = call
+      const asked = await requestOf(call, registry)
+      const { resource, warnings } = await registry.replace(asked, request.body)
       if (resource.version === 1) reply.code(201).header('location', `/servers/${resource.name}`)
       return answer(reply, resource, serverView(resource, warnings))
     },
