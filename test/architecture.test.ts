@@ -87,6 +87,21 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   telemetry: [],
 }
 
+/**
+ * The rooms of `aggregate` that each of them may import. Their parts come together beside them, in
+ * the files of `aggregate` itself.
+ */
+const aggregateTable: Readonly<Record<string, readonly string[]>> = {
+  names: [],
+  lists: [],
+  catalogue: ['lists', 'names'],
+  members: ['catalogue', 'lists', 'names'],
+  calls: ['catalogue', 'members', 'names'],
+  server: ['calls', 'catalogue', 'lists', 'members', 'names'],
+  search: ['calls', 'catalogue', 'members', 'names', 'server'],
+  front: ['members'],
+}
+
 const packageTable: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   protocol: [],
@@ -190,6 +205,27 @@ describe('the architecture', () => {
       targets.filter((to) => !edges.get(from)?.has(to)).map((to) => `${from} → ${to}`),
     )
     expect(stale).toEqual([])
+  })
+
+  test('the rooms of aggregate import what their table has, and nothing else', () => {
+    const folder = join(gatewaySource, 'aggregate')
+    const innerRoom = (file: string): string => relative(folder, file).split(sep)[0] ?? ''
+    const found = Object.keys(aggregateTable).map((room) => {
+      const targets = sourceFiles(join(folder, room))
+        .flatMap(importsOf)
+        .filter(({ specifier }) => specifier.startsWith('.'))
+        .map(({ file, specifier }) => join(dirname(file), specifier))
+        .filter((target) => target.startsWith(folder) && innerRoom(target) !== room)
+      return [room, [...new Set(targets.map(innerRoom))].toSorted()]
+    })
+    expect(Object.fromEntries(found)).toEqual(aggregateTable)
+
+    const folders = readdirSync(folder, { withFileTypes: true }).filter((each) =>
+      each.isDirectory(),
+    )
+    expect(folders.map(({ name }) => name).toSorted()).toEqual(
+      Object.keys(aggregateTable).toSorted(),
+    )
   })
 
   test('no file imports itself by way of others, types included', () => {

@@ -1,31 +1,18 @@
 import type { ModernServer } from '@mcp-gateway/mcp-http'
 import type { Principal } from '../core/principal.ts'
-import type { ResourceKind } from '../core/resource.ts'
-import { AggregateServer, type AggregateState } from './server.ts'
-import { Catalogue, type CatalogueMember } from './catalogue.ts'
+import { AggregateServer, type AggregateState } from './server/server.ts'
+import { Catalogue } from './catalogue/catalogue.ts'
 import { composeInstructions } from './instructions.ts'
-import type { LargeResults } from './large-results.ts'
-import type { MemberLists } from './member-lists.ts'
-import type { ListenerPlaces } from './listener-places.ts'
-import type { AggregateCaller, Member } from './member.ts'
-import { SearchServer } from './search-server.ts'
-import { conflicting, missing, type MemberStanding, type MemberState } from './standing.ts'
-import type { Tickets } from './tickets.ts'
-import { isWebUri } from './uris.ts'
+import type { LargeResults } from './calls/large-results.ts'
+import type { MemberLists } from './lists/member-lists.ts'
+import type { ListenerPlaces } from './server/listener-places.ts'
+import type { AssembledMember } from './members/assembled-member.ts'
+import type { AggregateCaller } from './members/member.ts'
+import { SearchServer } from './search/search-server.ts'
+import { conflicting, missing, type MemberStanding, type MemberState } from './members/standing.ts'
+import type { Tickets } from './calls/tickets.ts'
+import { isWebUri } from './names/uris.ts'
 import type { Warm, WarmLists } from './warm-lists.ts'
-
-/** A member with what the aggregate needs to know of it. */
-export interface AssembledMember {
-  readonly member: Member & CatalogueMember
-  readonly kind: ResourceKind
-  readonly required: boolean
-  /**
-   * Undefined for registered tools, which need no reading, and for an adapter that is missing or
-   * that nobody who may use it has asked for.
-   */
-  readonly lists: MemberLists | undefined
-  readonly standing: () => MemberStanding
-}
 
 /** The part of a virtual server that its owner can change. */
 export interface Definition {

@@ -1,9 +1,10 @@
 import type { ServerStatus } from '@mcp-gateway/contract'
 import type { Principal } from '../core/principal.ts'
-import { memberKey, namedBy, type VirtualServer } from '../core/virtual-server.ts'
+import { memberKey, namedBy, type VirtualServer } from '../core/virtual-servers/virtual-server.ts'
 import { defined } from '../lib/defined.ts'
-import type { AssembledMember, Assembly } from './assembly.ts'
-import { mistakesOf, type MemberState } from './standing.ts'
+import type { Assembly } from './assembly.ts'
+import type { AssembledMember } from './members/assembled-member.ts'
+import { mistakesOf, type MemberState } from './members/standing.ts'
 
 type MemberStatus = ServerStatus['members'][number]
 

@@ -1,9 +1,9 @@
 import type { ApiKey } from '../core/api-key.ts'
-import type { BoundSessions } from '../core/bound-sessions.ts'
+import type { BoundSessions } from '../core/virtual-servers/bound-sessions.ts'
 import type { Holdings } from '../core/access.ts'
 import type { Resource, Stored } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
-import type { KeptLists, VirtualServer } from '../core/virtual-server.ts'
+import type { KeptLists, VirtualServer } from '../core/virtual-servers/virtual-server.ts'
 
 /** A change that has been stored. `resource` is absent when it was deleted. */
 export interface Change<R extends Stored = Resource> {

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import type { BoundSessions } from '../../src/core/bound-sessions.ts'
+import type { BoundSessions } from '../../src/core/virtual-servers/bound-sessions.ts'
 import type { ApiKey } from '../../src/core/api-key.ts'
 import type { Resource } from '../../src/core/resource.ts'
 import type { Secret } from '../../src/core/secret.ts'
-import type { KeptLists, VirtualServer } from '../../src/core/virtual-server.ts'
+import type { KeptLists, VirtualServer } from '../../src/core/virtual-servers/virtual-server.ts'
 
 /** A resource with the fields that the store reads. */
 export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {

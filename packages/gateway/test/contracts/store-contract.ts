@@ -4,11 +4,11 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Holdings } from '../../src/core/access.ts'
 import type { ApiKey } from '../../src/core/api-key.ts'
-import type { BoundSessions } from '../../src/core/bound-sessions.ts'
+import type { BoundSessions } from '../../src/core/virtual-servers/bound-sessions.ts'
 import { GatewayError } from '../../src/core/errors.ts'
 import type { Resource, Stored } from '../../src/core/resource.ts'
 import type { Secret } from '../../src/core/secret.ts'
-import type { KeptLists, VirtualServer } from '../../src/core/virtual-server.ts'
+import type { KeptLists, VirtualServer } from '../../src/core/virtual-servers/virtual-server.ts'
 import type { Change, Collection, Space, Store } from '../../src/store/store.ts'
 import {
   sampleApiKey,

@@ -1,7 +1,7 @@
 import { ServerCard } from '@mcp-gateway/contract'
 import { expect, test } from 'vitest'
 import type { Adapter } from '../../core/resource.ts'
-import type { VirtualServer } from '../../core/virtual-server.ts'
+import type { VirtualServer } from '../../core/virtual-servers/virtual-server.ts'
 import { sampleResource } from '../../../test/contracts/samples.ts'
 import { cardOf, catalogEntryOf, keyIn, registryName, registryServerOf } from './descriptions.ts'
 

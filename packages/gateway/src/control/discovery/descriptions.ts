@@ -10,7 +10,7 @@ import {
 } from '@mcp-gateway/contract'
 import { legacyVersions, modernVersion } from '@mcp-gateway/protocol'
 import type { Adapter } from '../../core/resource.ts'
-import type { VirtualServer } from '../../core/virtual-server.ts'
+import type { VirtualServer } from '../../core/virtual-servers/virtual-server.ts'
 
 /** An MCP server that clients can connect to. */
 export type Connectable = Adapter | VirtualServer

@@ -1,7 +1,7 @@
 import { authorize, mayConnect } from '../../core/permission.ts'
 import type { Principal } from '../../core/principal.ts'
 import type { Adapter } from '../../core/resource.ts'
-import type { VirtualServer } from '../../core/virtual-server.ts'
+import type { VirtualServer } from '../../core/virtual-servers/virtual-server.ts'
 import { each } from '../../store/each.ts'
 import type { Collection } from '../../store/store.ts'
 import { keyOf, type Connectable } from './descriptions.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { memberKey, namedBy, type MemberSpec } from '../../core/virtual-server.ts'
+import { memberKey, namedBy, type MemberSpec } from '../../core/virtual-servers/virtual-server.ts'
 import { withAliases } from './member-aliases.ts'
 
 const adapter = (name: string, alias?: string): MemberSpec => ({

@@ -5,7 +5,7 @@ import {
   type FormerAlias,
   type MemberSpec,
   type VirtualServerSpec,
-} from '../../core/virtual-server.ts'
+} from '../../core/virtual-servers/virtual-server.ts'
 
 /** Most aliases of former members that a virtual server remembers. */
 const mostFormer = 500

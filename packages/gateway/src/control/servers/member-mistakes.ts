@@ -1,5 +1,5 @@
 import type { Mistake } from '../../core/errors.ts'
-import { memberKey } from '../../core/virtual-server.ts'
+import { memberKey } from '../../core/virtual-servers/virtual-server.ts'
 import { tableOf } from '../../lib/json/table-of.ts'
 
 /** Things that only one member, or one override, may have. `members` may hold anything. */

@@ -9,7 +9,11 @@ import {
 import type { Mistake } from '../../core/errors.ts'
 import { authorizePersonal, checkCreate } from '../../core/permission.ts'
 import type { Principal } from '../../core/principal.ts'
-import type { MemberSpec, VirtualServer, VirtualServerSpec } from '../../core/virtual-server.ts'
+import type {
+  MemberSpec,
+  VirtualServer,
+  VirtualServerSpec,
+} from '../../core/virtual-servers/virtual-server.ts'
 import { defined } from '../../lib/defined.ts'
 import { mergePatch } from '../../lib/json/merge-patch.ts'
 import { isTable, tableOf } from '../../lib/json/table-of.ts'

@@ -2,7 +2,7 @@ import { calls, type ServerResource, type ServerStatus } from '@mcp-gateway/cont
 import type { FastifyInstance } from 'fastify'
 import { authorize } from '../../core/permission.ts'
 import type { Principal } from '../../core/principal.ts'
-import type { VirtualServer } from '../../core/virtual-server.ts'
+import type { VirtualServer } from '../../core/virtual-servers/virtual-server.ts'
 import { defined } from '../../lib/defined.ts'
 import { addOwned, answer, requestOf } from '../owned/owned-routes.ts'
 import { ServerRegistry, type ServerRegistryOptions } from './server-registry.ts'
