@@ -20,9 +20,15 @@ describeStore('sqlite', {
   open: async () => openSqliteStore({ file, pollMs: 20 }),
   lose: async (name) => {
     const database = new Database(file)
-    const tables = ['resource', 'api_key', 'secret']
+    // Only tables of records have uids.
+    const tables = database
+      .prepare(
+        `SELECT m.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c
+          WHERE m.type = 'table' AND c.name = 'uid'`,
+      )
+      .all() as { name: string }[]
     database.exec(`BEGIN IMMEDIATE; UPDATE counter SET change = change + 20000;
-      ${tables.map((table) => `DELETE FROM ${table} WHERE name = '${name}';`).join('\n')}
+      ${tables.map((table) => `DELETE FROM ${table.name} WHERE name = '${name}';`).join('\n')}
       DELETE FROM deletion; COMMIT`)
     database.close()
   },
