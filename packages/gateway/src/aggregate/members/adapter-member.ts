@@ -6,18 +6,14 @@ import type { Adapter } from '../../core/resource.ts'
 import type { ServerRequests } from '../../servers/server-requests.ts'
 import type { ToolGuard } from '../../servers/tool-guard.ts'
 import type { CatalogueMember } from '../catalogue/catalogue.ts'
-import { allListKinds } from '../lists/list-kinds.ts'
-import type { MemberLists, MemberSnapshot } from '../lists/member-lists.ts'
+import type { MemberLists } from '../lists/member-lists.ts'
 import type { AggregateCaller, Member } from './member.ts'
-import { claimedBy, shownName, type Claimed } from '../names/names.ts'
-import { compileFilters, type Membership, type ShowsItem } from './membership.ts'
+import { AdapterItems, type AdapterItemsOptions } from './adapter-items.ts'
 import { defaultQuestions, type QuestionPolicy } from './questions.ts'
-import { sharedItems, type ShownItems } from '../catalogue/shared-items.ts'
-import { showItem, type ShownItem, type ShowOptions } from '../catalogue/shown-item.ts'
-import { compileTemplate } from '../names/uris.ts'
+import type { ShownItems } from '../catalogue/shared-items.ts'
+import type { ShownItem } from '../catalogue/shown-item.ts'
 
-export interface AdapterMemberOptions {
-  readonly membership: Membership
+export interface AdapterMemberOptions extends AdapterItemsOptions {
   /** The adapter as of now; undefined if it has been removed. */
   readonly adapter: () => Adapter | undefined
   readonly servers: Pick<ServerRequests, 'request' | 'gone' | 'stateOwner'>
@@ -25,29 +21,18 @@ export interface AdapterMemberOptions {
   readonly guard: Pick<ToolGuard, 'rulesOf' | 'watchCalls'>
   /** Undefined if there is no adapter of the name. */
   readonly lists: MemberLists | undefined
-  /** True for a web address that two members list. */
-  readonly clashes: (uri: string) => boolean
-  /** Names of tools that belong to another member. */
-  readonly claimed?: Claimed | undefined
 }
-
-const noItems: ShownItems = { tools: [], prompts: [], resources: [], templates: [] }
 
 /** An adapter as a member of an aggregate. */
 export class AdapterMember implements Member, CatalogueMember {
   readonly #options: AdapterMemberOptions
-  readonly #filters: { readonly shows: ShowsItem; readonly leavesOut: ShowsItem }
-  readonly #claimed: Claimed
+  readonly #items: AdapterItems
   readonly questions: QuestionPolicy
-  #shown: { readonly of: MemberSnapshot; readonly items: ShownItems } | undefined
 
   constructor(options: AdapterMemberOptions) {
     this.#options = options
-    const { alias, spec } = options.membership
-    this.#filters = compileFilters(spec)
-    const own = claimedBy(alias, spec.overrides)
-    this.#claimed = (shown) => own.has(shown) || options.claimed?.(shown) === true
-    this.questions = { ...defaultQuestions, ...spec.questions }
+    this.#items = new AdapterItems(options)
+    this.questions = { ...defaultQuestions, ...options.membership.spec.questions }
   }
 
   get alias(): string {
@@ -63,48 +48,7 @@ export class AdapterMember implements Member, CatalogueMember {
   }
 
   get items(): ShownItems {
-    const snapshot = this.#options.lists?.snapshot
-    if (snapshot === undefined) return noItems
-    if (this.#shown?.of !== snapshot) {
-      const items = sharedItems(snapshot, this.#formOf(snapshot), () => this.#show(snapshot))
-      this.#shown = { of: snapshot, items }
-    }
-    return this.#shown.items
-  }
-
-  /** Equal for members that show a snapshot alike. */
-  #formOf({ lists }: MemberSnapshot): string {
-    const { claimed, clashes, membership } = this.#options
-    const { include, exclude, overrides } = membership.spec
-    const addresses = [...lists.resources.items, ...lists.templates.items]
-    const clashing = addresses.flatMap(({ key }) => (clashes(key) ? key : []))
-    const taken =
-      claimed === undefined
-        ? []
-        : lists.tools.items.filter(({ key }) => claimed(shownName(this.alias, key)))
-    const changed = [clashing, taken.map(({ key }) => key)]
-    return JSON.stringify([this.alias, this.name, include, exclude, overrides, changed])
-  }
-
-  #show({ lists }: MemberSnapshot): ShownItems {
-    const { clashes } = this.#options
-    const items = { ...noItems }
-    for (const kind of allListKinds)
-      items[kind] = lists[kind].items
-        .map((item) =>
-          showItem(kind, this, item, {
-            ...(kind === 'tools' ? this.#toolOptions(item.key) : {}),
-            clashes: clashes(item.key),
-          }),
-        )
-        .filter((item) => this.#filters.shows(item))
-    return items
-  }
-
-  #toolOptions(name: string): ShowOptions {
-    const { overrides = {} } = this.#options.membership.spec
-    const override = Object.hasOwn(overrides, name) ? overrides[name] : undefined
-    return { override, claimed: this.#claimed }
+    return this.#items.of(this.#options.lists?.snapshot)
   }
 
   viewKey(principal: Principal): string | undefined {
@@ -153,13 +97,7 @@ export class AdapterMember implements Member, CatalogueMember {
   }
 
   reads(principal: Principal, uri: string): boolean {
-    if (!this.uses(principal)) return false
-    const item = { kind: 'resources', original: uri, hints: undefined } as const
-    const { leavesOut, shows } = this.#filters
-    if (shows(item)) return true
-    // A filter that shows a template shows what the template stands for.
-    const fits = ({ original }: ShownItem): boolean => compileTemplate(original)(uri)
-    return this.items.templates.some(fits) && !leavesOut(item)
+    return this.uses(principal) && this.#items.covers(uri, this.#options.lists?.snapshot)
   }
 
   maxResultBytes(original: string): number | undefined {

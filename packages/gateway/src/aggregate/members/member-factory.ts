@@ -1,37 +1,19 @@
-import type { Guarded } from '../../core/permission.ts'
-import { samePrincipal } from '../../core/principal.ts'
-import {
-  isOfOperator,
-  type Adapter,
-  type Resource,
-  type ResourceKind,
-} from '../../core/resource.ts'
+import { samePrincipal, type Principal } from '../../core/principal.ts'
+import type { Adapter } from '../../core/resource.ts'
 import type { VirtualServer } from '../../core/virtual-servers/virtual-server.ts'
 import type { ReplicaDirectory } from '../../core/directories/directory.ts'
-import { stableAlias } from '../../core/fields/alias.ts'
-import type { Servers } from '../../servers/open.ts'
-import type { RouteTable } from '../../servers/routes.ts'
 import type { ServerRequests } from '../../servers/server-requests.ts'
-import type { RegisteredTools } from '../../tools/registered-tools.ts'
 import { AdapterMember, type AdapterMemberOptions } from './adapter-member.ts'
 import type { AssembledMember } from './assembled-member.ts'
-import { builtInNames, byTime, type Claim } from '../names/built-in-names.ts'
+import { Candidates, type CandidatesOptions } from './candidates.ts'
 import type { MemberLists } from '../lists/member-lists.ts'
-import {
-  compileFilters,
-  membershipsOf,
-  type Candidate,
-  type LeftOut,
-  type Membership,
-} from './membership.ts'
+import { compileFilters, type LeftOut, type Membership } from './membership.ts'
 import { adapterStanding, missing, ready, type MemberStanding } from './standing.ts'
 import { ToolsMember } from './tools-member.ts'
 
-export interface MemberFactoryOptions {
-  readonly routes: Pick<RouteTable, 'get' | 'values'>
-  readonly tools: RegisteredTools
+export interface MemberFactoryOptions extends CandidatesOptions {
   readonly directory: Pick<ReplicaDirectory, 'get'>
-  readonly guard: Servers['guard']
+  readonly guard: AdapterMemberOptions['guard']
   readonly requests: ServerRequests
   /** A call of a registered tool ended with an unexpected error. */
   readonly callFailed: (error: unknown, requestId: string) => void
@@ -42,11 +24,13 @@ type Clashes = AdapterMemberOptions['clashes']
 /** Makes the members of virtual servers out of the adapters and tools of this moment. */
 export class MemberFactory {
   readonly #options: MemberFactoryOptions
+  readonly #candidates: Candidates
   readonly #listsOf: (adapter: Adapter) => MemberLists
 
   /** @param listsOf the lists of an adapter, which the gateway reads from then on */
   constructor(options: MemberFactoryOptions, listsOf: (adapter: Adapter) => MemberLists) {
     this.#options = options
+    this.#candidates = new Candidates(options)
     this.#listsOf = listsOf
   }
 
@@ -61,31 +45,24 @@ export class MemberFactory {
   ): readonly AssembledMember[] {
     const reads = (adapter: Adapter): boolean =>
       samePrincipal(adapter.owner, server.owner) || wanted.has(adapter.uid)
-    return membershipsOf(server, this.#candidates()).members.map((membership) =>
-      membership.kind === 'adapter'
-        ? this.#adapter(membership, { clashes, reads })
-        : this.#tool(membership),
-    )
+    return this.#candidates
+      .membersOf(server)
+      .map((membership) =>
+        membership.kind === 'adapter'
+          ? this.#adapter(membership, { clashes, reads })
+          : this.#tool(membership),
+      )
   }
 
-  /** The servers that selectors find and do not take, as far as `shows` tells. */
-  leftOutOf(server: VirtualServer, shows: (resource: Guarded) => boolean): readonly LeftOut[] {
-    return membershipsOf(server, this.#candidates()).leftOut.filter(({ kind, name }) => {
-      const resource = this.#resource(kind, name)
-      return resource !== undefined && shows(resource)
-    })
+  /** The servers that selectors find and do not take, as far as a caller may see them. */
+  leftOutOf(server: VirtualServer, principal: Principal): readonly LeftOut[] {
+    return this.#candidates.leftOutOf(server, principal)
   }
 
   /** The members of `/mcp`: all registered tools, and the adapters that join it. */
   builtIn(clashes: Clashes): readonly AssembledMember[] {
-    const { callFailed, routes, tools } = this.#options
-    const joining = [...routes.values()]
-      .filter(({ spec }) => spec.aggregate === true)
-      .map((adapter) => claimOf(adapter, stableAlias(adapter.name)))
-      .toSorted(byTime)
-    const registered = [...tools.entries()].map(({ name, tool }) => claimOf(tool, name))
-    const { ceded, kept } = builtInNames(joining, registered)
-
+    const { callFailed, tools } = this.#options
+    const { ceded, joining, kept } = this.#candidates.joining()
     const member = new ToolsMember({
       tools,
       alias: '',
@@ -152,30 +129,4 @@ export class MemberFactory {
       tools.byResource(name) === undefined ? missing('tool') : ready
     return { member, kind: 'tool', required: spec.required === true, lists: undefined, standing }
   }
-
-  #resource(kind: ResourceKind, name: string): Guarded | undefined {
-    const { routes, tools } = this.#options
-    return kind === 'adapter' ? routes.get(name) : tools.byResource(name)
-  }
-
-  *#candidates(): Iterable<Candidate> {
-    for (const adapter of this.#options.routes.values()) yield candidateOf('adapter', adapter)
-    for (const { tool } of this.#options.tools.entries()) yield candidateOf('tool', tool)
-  }
-}
-
-function candidateOf(
-  kind: ResourceKind,
-  resource: Pick<Resource, 'name' | 'owner' | 'createdAt' | 'declared' | 'spec'>,
-): Candidate {
-  const { createdAt, name, owner, spec } = resource
-  const labels = spec.labels ?? {}
-  return { kind, name, labels, owner, createdAt, isOfOperator: isOfOperator(resource) }
-}
-
-function claimOf(
-  { createdAt, name: resource, namedSince }: Pick<Resource, 'createdAt' | 'name' | 'namedSince'>,
-  name: string,
-): Claim {
-  return { name, resource, since: namedSince ?? createdAt }
 }

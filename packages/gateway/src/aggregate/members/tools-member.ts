@@ -9,7 +9,6 @@ import {
   type Exchange,
   type ModernRequest,
 } from '@mcp-gateway/protocol'
-import type { Subject } from '../../audit/decision.ts'
 import { GatewayError } from '../../core/errors.ts'
 import { mayUse } from '../../core/permission.ts'
 import type { Principal } from '../../core/principal.ts'
@@ -97,7 +96,7 @@ export class ToolsMember implements Member, CatalogueMember {
     return tool !== undefined && mayUse(principal, tool)
   }
 
-  subjectOf(original: string): Subject {
+  subjectOf(original: string): ReturnType<Member['subjectOf']> {
     return this.#options.tools.get(original) ?? { kind: 'tool', name: this.name }
   }
 
