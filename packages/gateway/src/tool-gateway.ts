@@ -1,4 +1,4 @@
-import { noLists, noServers, openAggregate, type Aggregate } from './aggregate/open.ts'
+import { openAggregate, type Aggregate } from './aggregate/open.ts'
 import { sealerOf } from './compose/cluster.ts'
 import { compose, type App, type AppOptions, type Composition } from './compose/composition.ts'
 import { openDoor, type Door } from './compose/door.ts'
@@ -114,9 +114,7 @@ async function openFollowedTools(
   const router = parts.use(
     await openAggregate({
       ...common,
-      store: noServers,
-      lists: noLists,
-      sessions: undefined,
+      store: undefined,
       peers: PeerDirectory.of({}),
       routes: noRoutes,
       servers,

@@ -6,6 +6,9 @@ import type { Assembly } from './assembly.ts'
 import type { AssembledMember } from './members/assembled-member.ts'
 import { mistakesOf, type MemberState } from './members/standing.ts'
 
+/** How a virtual server stands, without the sum of it. */
+export type ServerStanding = Omit<ServerStatus, 'phase'>
+
 type MemberStatus = ServerStatus['members'][number]
 
 const noItems = { tools: 0, prompts: 0, resources: 0 }

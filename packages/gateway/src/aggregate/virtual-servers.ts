@@ -1,34 +1,26 @@
-import type { ServerStatus } from '@mcp-gateway/contract'
-import type { Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError } from '../core/errors.ts'
-import { authorize, checkKnown, mayRead } from '../core/permission.ts'
+import { authorize, checkKnown } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import type { VirtualServer } from '../core/virtual-servers/virtual-server.ts'
-import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import { monotonicNow } from '../lib/clock.ts'
 import type { RouteTable } from '../servers/routes.ts'
-import { follow } from '../store/follow.ts'
-import type { Collection } from '../store/store.ts'
+import { follow, type Followed } from '../store/follow.ts'
 import { routerUid } from '../tools/feed/remote-router.ts'
 import { Assembly, type AssemblyOptions, type Definition } from './assembly.ts'
 import type { KeptLists } from './lists/kept-lists.ts'
-import { ListenerPlaces } from './server/listener-places.ts'
 import { MemberFactory, type MemberFactoryOptions } from './members/member-factory.ts'
-import { MemberTable } from './lists/member-table.ts'
+import { MemberTable, type MemberTableOptions } from './lists/member-table.ts'
 import { builtInName, type ServerPlace } from './front/server-path.ts'
-import { StateTimes, statusesOf, unreadStatusesOf } from './server-status.ts'
+import { StateTimes, statusesOf, unreadStatusesOf, type ServerStanding } from './server-status.ts'
 import type { Served } from './front/visit.ts'
-import { WarmLists } from './warm-lists.ts'
 
 export interface VirtualServersOptions
-  extends MemberFactoryOptions, Omit<AssemblyOptions, 'uid' | 'name' | 'listeners' | 'warm'> {
-  readonly servers: Pick<Collection<VirtualServer>, 'list' | 'watch'>
+  extends MemberFactoryOptions, Omit<AssemblyOptions, 'uid' | 'name'> {
+  readonly servers: Followed<VirtualServer>
   readonly routes: Pick<RouteTable, 'get' | 'values' | 'onChange'>
-  readonly directory: ReplicaDirectory
+  readonly directory: MemberTableOptions['directory']
   readonly kept: KeptLists
-  /** Counts the characters of members' lists for their owners. */
-  readonly room: Shares
-  readonly maxListenersPerCaller: number
+  readonly room: MemberTableOptions['room']
   /** Milliseconds since the epoch, for the times in statuses. */
   readonly now: () => number
 }
@@ -53,15 +45,11 @@ export class VirtualServers implements AsyncDisposable {
   readonly #table: MemberTable
   readonly #factory: MemberFactory
   readonly #ends: (() => void)[] = []
-  readonly #listeners: ListenerPlaces
-  readonly #warm: WarmLists
   #following: AsyncDisposable | undefined
 
   private constructor(options: VirtualServersOptions) {
     this.#options = options
-    const { directory, maxListenersPerCaller, requests, room, routes, tools } = options
-    this.#listeners = new ListenerPlaces(maxListenersPerCaller)
-    this.#warm = new WarmLists(room.most)
+    const { directory, requests, room, routes, tools } = options
     this.#table = new MemberTable({
       servers: requests,
       adapter: (name) => routes.get(name),
@@ -150,14 +138,12 @@ export class VirtualServers implements AsyncDisposable {
   }
 
   /** How a virtual server and its members stand, as far as a caller may know. */
-  statusOf(server: VirtualServer, principal: Principal): Omit<ServerStatus, 'phase'> {
+  statusOf(server: VirtualServer, principal: Principal): ServerStanding {
     const entry = this.#byName.get(server.name)
     if (entry?.resource?.uid !== server.uid) return { members: unreadStatusesOf(server) }
     this.#wake(entry, principal)
     const members = statusesOf(entry.resource, entry, principal)
-    const leftOut = this.#factory
-      .leftOutOf(entry.resource, (resource) => mayRead(principal, resource))
-      .slice(0, mostLeftOut)
+    const leftOut = this.#factory.leftOutOf(entry.resource, principal).slice(0, mostLeftOut)
     return { members, ...(leftOut.length === 0 ? {} : { leftOut }) }
   }
 
@@ -219,8 +205,7 @@ export class VirtualServers implements AsyncDisposable {
   }
 
   #assembly(uid: string, name: string, definition: Definition): Assembly {
-    const shared = { listeners: this.#listeners, warm: this.#warm }
-    return new Assembly({ ...this.#options, ...shared, uid, name }, definition)
+    return new Assembly({ ...this.#options, uid, name }, definition)
   }
 
   /** Something that members show may have changed: of one adapter, or of any. */

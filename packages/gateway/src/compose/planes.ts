@@ -64,9 +64,7 @@ export async function openPlanes(
     await openAggregate({
       ...composition,
       ...common,
-      store: store.servers,
-      lists: store.lists,
-      sessions: store.sessions,
+      store,
       peers,
       routes,
       servers,

@@ -8,8 +8,6 @@ import { knowCallers, type CallerOptions } from './callers.ts'
 import { addDiscovery, type DiscoveryOptions } from './discovery/discovery-routes.ts'
 import { addGatewayStatus, type GatewayStatusOptions } from './gateway-status.ts'
 import { addImport } from './import/import-routes.ts'
-import { listOfKind, ofKind } from './kinds/kind.ts'
-import type { ResourceKinds } from './kinds/kinds.ts'
 import { addResources, type ResourceRouteOptions } from './resources/resource-routes.ts'
 import type { SecretRegistryOptions } from './secrets/secret-registry.ts'
 import { addSecrets } from './secrets/secret-routes.ts'
@@ -25,8 +23,7 @@ export interface ControlPlaneOptions
     ToolImportRouteOptions,
     CallerOptions,
     GatewayStatusOptions,
-    Pick<DiscoveryOptions, 'originOf'> {
-  readonly kinds: ResourceKinds
+    Omit<DiscoveryOptions, 'servers'> {
   /** Read side only. The reconciler alone writes to a runtime. */
   readonly runtime: ResourceRouteOptions['runtime'] & GatewayStatusOptions['runtime']
   readonly shares: ResourceRouteOptions['shares'] & CallerOptions['shares']
@@ -54,12 +51,7 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
   void app.register(async (discovery) => {
     addAuditTrail(discovery, options.audit)
     knowCallers(discovery, options, 'all')
-    const { adapter } = options.kinds
-    const adapters = {
-      get: ofKind(options.store, adapter).get,
-      list: listOfKind(options.sealedResources, adapter).list,
-    }
-    addDiscovery(discovery, { ...options, adapters })
+    addDiscovery(discovery, options)
   })
   addApiDocument(app, options.version)
 }

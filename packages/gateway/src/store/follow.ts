@@ -5,6 +5,9 @@ import type { Change, Collection, ListQuery } from './store.ts'
 
 const retry = { firstMs: 100, maxMs: 10_000 }
 
+/** A collection, as far as following it needs. */
+export type Followed<R extends Stored> = Pick<Collection<R>, 'list' | 'watch'>
+
 /** A watch that has begun, with the change that comes first. */
 interface Watching<R extends Stored> {
   readonly first: Promise<IteratorResult<Change<R>>>
@@ -18,7 +21,7 @@ interface Watching<R extends Stored> {
  * compared again.
  */
 export async function follow<R extends Stored>(
-  collection: Pick<Collection<R>, 'list' | 'watch'>,
+  collection: Followed<R>,
   query: Pick<ListQuery<R>, 'kind'>,
   take: (change: Change<R>) => void,
   failed: (error: unknown) => void = () => undefined,
@@ -35,7 +38,7 @@ export async function follow<R extends Stored>(
 }
 
 class Follower<R extends Stored> {
-  readonly #collection: Pick<Collection<R>, 'list' | 'watch'>
+  readonly #collection: Followed<R>
   readonly #query: Pick<ListQuery<R>, 'kind'>
   readonly #takeIn: (change: Change<R>) => void
   readonly #stop = new AbortController()
@@ -44,7 +47,7 @@ class Follower<R extends Stored> {
   #watching: Watching<R> | undefined
 
   constructor(
-    collection: Pick<Collection<R>, 'list' | 'watch'>,
+    collection: Followed<R>,
     query: Pick<ListQuery<R>, 'kind'>,
     takeIn: (change: Change<R>) => void,
   ) {

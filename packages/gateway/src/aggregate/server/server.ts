@@ -21,9 +21,8 @@ import { refuseParams, type Asked } from '../calls/asked.ts'
 import type { Catalogue, View } from '../catalogue/catalogue.ts'
 import { isResultUri, rangeResult, type LargeResults } from '../calls/large-results.ts'
 import { listKindOf, listKinds, type ListKind } from '../lists/list-kinds.ts'
-import { Listening, mostUris, urisOf } from './listening.ts'
+import { Listening, mostUris, urisOf, type ListeningOptions } from './listening.ts'
 import { findItem, findResource, removed, type Found, type Place } from '../calls/lookup.ts'
-import type { ListenerPlaces } from './listener-places.ts'
 import { emptyCompletion, MemberCall, mayRunTwice } from '../calls/member-call.ts'
 import type { AggregateCaller, Member } from '../members/member.ts'
 import type { ShownItem } from '../catalogue/shown-item.ts'
@@ -64,7 +63,7 @@ export interface AggregateOptions {
   readonly tickets: Tickets
   readonly largeResults: LargeResults
   readonly pageSize: number
-  readonly listeners: ListenerPlaces
+  readonly listeners: ListeningOptions['places']
 }
 
 /** Milliseconds for which a page may be continued, and for which a question may be answered. */

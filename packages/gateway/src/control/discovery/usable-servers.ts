@@ -3,22 +3,33 @@ import type { Principal } from '../../core/principal.ts'
 import type { Adapter } from '../../core/resource.ts'
 import type { VirtualServer } from '../../core/virtual-servers/virtual-server.ts'
 import { each } from '../../store/each.ts'
-import type { Collection } from '../../store/store.ts'
+import type { PermittedStore } from '../../store/permitted.ts'
+import type { Collection, Store } from '../../store/store.ts'
+import { listOfKind, ofKind } from '../kinds/kind.ts'
+import type { ResourceKinds } from '../kinds/kinds.ts'
 import { keyOf, type Connectable } from './descriptions.ts'
 
 type Readable<R extends Connectable> = Pick<Collection<R>, 'get' | 'list'>
 
 export interface UsableServersOptions {
-  readonly adapters: Readable<Adapter>
+  readonly kinds: ResourceKinds
+  readonly store: PermittedStore
+  /** The store with sealed secrets. Lists show no secrets, and read far more than they show. */
+  readonly sealedResources: Pick<Store, 'list'>
   readonly servers: Readable<VirtualServer>
 }
 
 /** The MCP servers of the gateway, as far as a caller may use them. */
 export class UsableServers {
-  readonly #options: UsableServersOptions
+  readonly #adapters: Readable<Adapter>
+  readonly #servers: Readable<VirtualServer>
 
-  constructor(options: UsableServersOptions) {
-    this.#options = options
+  constructor({ kinds, sealedResources, servers, store }: UsableServersOptions) {
+    this.#servers = servers
+    this.#adapters = {
+      get: ofKind(store, kinds.adapter).get,
+      list: listOfKind(sealedResources, kinds.adapter).list,
+    }
   }
 
   /**
@@ -27,17 +38,16 @@ export class UsableServers {
    */
   async get(principal: Principal, key: string): Promise<Connectable> {
     const [, collection, name = ''] = /^(adapters|servers)\.([a-z0-9-]{1,52})$/.exec(key) ?? []
-    const { adapters, servers } = this.#options
-    const found = collection === 'servers' ? await servers.get(name) : await adapters.get(name)
+    const servers = collection === 'servers' ? this.#servers : this.#adapters
+    const found = await servers.get(name)
     return authorize<'use', Connectable>(principal, 'use', found).resource
   }
 
   /** All that the caller may use after a key, in order of the keys. */
   async *list(principal: Principal, after = ''): AsyncIterable<Connectable> {
-    const { adapters, servers } = this.#options
     for (const [start, collection] of [
-      ['adapters.', adapters],
-      ['servers.', servers],
+      ['adapters.', this.#adapters],
+      ['servers.', this.#servers],
     ] as const) {
       if (after > `${start}~`) continue
       const name = after.startsWith(start) ? after.slice(start.length) : ''
