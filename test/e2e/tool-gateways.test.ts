@@ -287,6 +287,32 @@ describe('tool gateways, each time others,', () => {
     )
   })
 
+  test('a call on a killed tool gateway goes to another one if it may run twice', async () => {
+    let calls = 0
+    const count = (): void => void (calls += 1)
+    service.on('request', count)
+    held = new Promise((resolve) => (release = resolve))
+    const annotations = { readOnlyHint: true }
+    await register('reads', {
+      endpoint: `${endpoint}/held`,
+      toolDefinition: { tool: { name: 'reads', annotations } },
+    })
+    const server = { members: [{ tool: 'reads', alias: 'r' }] }
+    expect((await plane.api('PUT', '/servers/work', server)).status).toBe(201)
+    await expect.poll(everywhere).toEqual(Array(4).fill(['greet', 'reads']))
+    const place = { origin: plane.gateways[0]?.origin ?? '', path: '/servers/work/mcp' }
+    const reads = all(4, () => modern('tools/call', { name: 'r_reads', arguments: {} }, {}, place))
+    await expect.poll(() => calls).toBe(4)
+    await plane.toolGateways[0]?.end('SIGKILL')
+    release()
+    const results = (await reads).map(({ message }) => message.result)
+    service.off('request', count)
+    expect(calls).toBeGreaterThan(4)
+    expect(results).toEqual(
+      Array(4).fill(expect.objectContaining({ structuredContent: expect.anything() })),
+    )
+  })
+
   test('no tool gateway at all is a clear error, until they are back', async () => {
     const members = [{ tool: 'greet', alias: 'g' }]
     expect((await plane.api('PUT', '/servers/work', { members })).status).toBe(201)

@@ -10,6 +10,7 @@ import { Assembly, type AssemblyOptions, type Definition } from './assembly.ts'
 import type { KeptLists } from './lists/kept-lists.ts'
 import { MemberFactory, type MemberFactoryOptions } from './members/member-factory.ts'
 import { MemberTable, type MemberTableOptions } from './lists/member-table.ts'
+import { bodyMayRunTwice } from './calls/repeatable.ts'
 import { builtInName, type ServerPlace } from './front/server-path.ts'
 import { StateTimes, statusesOf, unreadStatusesOf, type ServerStanding } from './server-status.ts'
 import type { Served } from './front/visit.ts'
@@ -102,6 +103,8 @@ export class VirtualServers implements AsyncDisposable {
       changed: () => assembly.server.changed(),
       subject: resource,
       stateOwner: (request, caller) => assembly.server.stateOwner(request, caller),
+      mayRunTwice: (body, caller) =>
+        bodyMayRunTwice(body, () => assembly.server.toolsOf(caller), place.searches),
     }
   }
 

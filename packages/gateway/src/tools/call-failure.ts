@@ -142,7 +142,7 @@ function codeOf(error: unknown): string {
 }
 
 /** True if a second run does no harm, according to the tool's annotations. */
-function runsTwice({ spec }: CalledTool): boolean {
+export function runsTwice({ spec }: Pick<CalledTool, 'spec'>): boolean {
   const { annotations } = spec.toolDefinition.tool
   return annotations?.['readOnlyHint'] === true || annotations?.['idempotentHint'] === true
 }

@@ -13,6 +13,8 @@ const path = '/servers/work/mcp'
 /** Stands for another gateway, and notes what it is asked. */
 let other: Server
 let asked: string[] = []
+/** True while the other gateway breaks off in the middle of each request. */
+let breaks = false
 let gateway: TestGateway
 
 const settings = (name: string) => ({
@@ -26,6 +28,7 @@ const settings = (name: string) => ({
 beforeAll(async () => {
   other = createServer((request, response) => {
     asked.push(`${request.method} ${String(request.headers['mcp-session-id'])}`)
+    if (breaks) return void request.on('data', () => request.destroy())
     response.writeHead(200, json).end('{"from":"other"}')
   })
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
@@ -106,6 +109,26 @@ describe('legacy sessions after their gateway has gone', () => {
       }),
     )
     expect(new Set(places)).toEqual(new Set([true, false]))
+  })
+
+  test('a request that may run twice goes on here when its gateway breaks off', async () => {
+    const sessions: string[] = []
+    for (let n = 0; n < 12; n += 1) sessions.push(await open())
+    gateway = await gateway.reopen(settings('second'))
+    asked = []
+    breaks = true
+    try {
+      for (const session of sessions)
+        expect((await ask(session, 'tools/list')).body.toString()).toContain('"tools":[]')
+      expect(asked.length).toBeGreaterThan(0)
+      const calls = await Promise.all(
+        sessions.map((session) => ask(session, 'tools/call', { name: 'none' })),
+      )
+      const codes = calls.map(({ body }) => /upstream_failed/.exec(body.toString())?.[0])
+      expect(new Set(codes)).toEqual(new Set([undefined, 'upstream_failed']))
+    } finally {
+      breaks = false
+    }
   })
 
   test('a stream that a client resumes begins anew where its events are not kept', async () => {

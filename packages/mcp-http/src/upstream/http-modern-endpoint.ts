@@ -32,6 +32,9 @@ export function modernHeaders(method: string): string[] {
   ]
 }
 
+/** By these, a bridge or another gateway says that the server behind it cannot answer. */
+const away: ReadonlySet<number> = new Set([502, 503, 504])
+
 /**
  * Sends requests to modern servers over HTTP (MCP 2026-07-28, transports). Each request is a POST,
  * and a disconnect cancels the request.
@@ -49,6 +52,7 @@ export class ModernSender {
     const { id, method, params } = request
     const name = headerName(method, params)
     let answered = false
+    let status = 0
     const fail = (why: { readonly message: string; readonly code?: string }): void =>
       exchange.answer(502, errorAnswer(id, errorCode.internal, why.message, errorData(why)))
     const sent = sendHttp(
@@ -67,6 +71,7 @@ export class ModernSender {
       },
       readMessages(
         {
+          head: (code) => (status = code),
           message: (text) => {
             if (answered) return
             const meaning = meaningOf(text, id)
@@ -74,11 +79,11 @@ export class ModernSender {
             if (meaning === 'notification') return exchange.tell(text)
 
             answered = true
-            if (meaning === 'answer') exchange.answer(200, text)
+            if (meaning === 'answer') exchange.answer(away.has(status) ? status : 200, text)
             else fail({ message: unreadableAnswer })
             sent.finish()
           },
-          end: ({ status, failure }) => {
+          end: ({ failure }) => {
             this.#open.delete(exchange)
             if (answered) return
             fail(failure ?? { message: `The server gave no answer (HTTP ${status}).` })

@@ -11,6 +11,7 @@ import {
   type ModernRequest,
   type RawObject,
 } from '@mcp-gateway/protocol'
+import type { Absences } from './absences.ts'
 import { removed } from './lookup.ts'
 import type { Member } from '../members/member.ts'
 import { showResult, type Clashes } from './member-messages.ts'
@@ -36,14 +37,19 @@ export interface CallContext {
   readonly shorten: (result: RawObject) => RawObject
   /** Receives the code of the reason why the member did not serve. */
   readonly failed: (code: string) => void
-  /** Sends the request once more. Undefined for a request that may not run twice. */
-  readonly again: (() => void) | undefined
+  /** True if the request may run twice. */
+  readonly runsTwice: boolean
+  /** Sends the request once more, after a pause in milliseconds. */
+  readonly again: (pauseMs: number) => void
+  readonly absences: Pick<Absences, 'pauseMs' | 'end'>
   /** The call is over. */
   readonly over: () => void
 }
 
 /** Errors of a connection that broke. Those without a code come from a legacy session. */
-const broken = new Set([undefined, 'upstream_failed', 'upstream_unreachable'])
+const broken = new Set([undefined, 'upstream_failed'])
+/** The error of a request that has not reached its server. */
+const unreachable = 'upstream_unreachable'
 
 /**
  * One request of a client on its way to a member and back. The member sees ids, tokens, names and
@@ -58,6 +64,8 @@ export class MemberCall implements Exchange {
   #progress = Number.NEGATIVE_INFINITY
   #over = false
   #repeated = false
+  /** Attempts that did not reach the member. */
+  #unsent = 0
 
   constructor(client: Exchange, request: ModernRequest, context: CallContext) {
     this.#client = client
@@ -101,7 +109,8 @@ export class MemberCall implements Exchange {
     if (this.#over) return
     const message = readObject(text)
     const error = readObject(message?.get('error')) ?? new Map<string, string>()
-    if (status === 502 && this.#repeats(error)) return
+    const code = status === 502 ? codeOf(error) : ''
+    if (code === unreachable ? this.#waits() : this.#repeats(code)) return
 
     this.#over = true
     this.#context.over()
@@ -110,12 +119,21 @@ export class MemberCall implements Exchange {
     this.#answerError(status, error)
   }
 
+  /** Sends a request again that has not reached its member, unless the member stays away. */
+  #waits(): boolean {
+    const { absences, again, member } = this.#context
+    const pauseMs = absences.pauseMs(member.alias, (this.#unsent += 1))
+    if (pauseMs !== undefined) again(pauseMs)
+    return pauseMs !== undefined
+  }
+
   /** Sends a request once more if its server broke off, and if the request may run twice. */
-  #repeats(error: RawObject): boolean {
-    const { again } = this.#context
-    if (again === undefined || this.#repeated || !broken.has(codeOf(error))) return false
+  #repeats(code: string | undefined): boolean {
+    const { absences, again, member, runsTwice } = this.#context
+    absences.end(member.alias)
+    if (!runsTwice || this.#repeated || !broken.has(code)) return false
     this.#repeated = true
-    again()
+    again(0)
     return true
   }
 
@@ -284,7 +302,7 @@ export class MemberCall implements Exchange {
 
 /** True for requests that only read, and for calls of tools that say so or are idempotent. */
 export function mayRunTwice(
-  { method, params }: ModernRequest,
+  { method, params }: Pick<ModernRequest, 'method' | 'params'>,
   tool: ShownItem | undefined,
 ): boolean {
   if (params.has('requestState')) return false

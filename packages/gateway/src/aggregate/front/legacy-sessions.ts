@@ -71,7 +71,7 @@ export class LegacySessions {
 
     // A process that is gone has left its sessions to one of the others.
     const heirs = notes === undefined ? [] : hop.heirs(named.upstreamId, peers)
-    this.#handOver([named.replica, ...heirs], exchange, proceed)
+    this.#handOver([named.replica, ...heirs], visit, proceed)
   }
 
   /** The caller of an open request is known anew: streams and calls must not outlive roles. */
@@ -85,13 +85,23 @@ export class LegacySessions {
       }
   }
 
-  /** Hands a request to the first process that is there, which may be this one. */
-  #handOver([owner, ...others]: readonly string[], exchange: Exchange, proceed: () => void): void {
+  /**
+   * Hands a request to the first process that is there, which may be this one. If that process
+   * breaks off, the next one gets a request that may run twice.
+   */
+  #handOver([owner, ...others]: readonly string[], visit: Visit, proceed: () => void): void {
+    const { exchange, served } = visit
+    const { body, principal, request } = exchange
     const { hop } = this.#options
     if (owner === hop.self) return exchange.guard(proceed)
     if (owner === undefined) return exchange.fail(unknownSession())
+
+    const mayRunTwice = (): boolean =>
+      request.method === 'GET' || (body !== null && served.mayRunTwice(body, principal))
     hop.forward(owner, exchange, (unsent) =>
-      unsent ? this.#handOver(others, exchange, proceed) : exchange.fail(ownerFailed(unsent)),
+      unsent || (others.length > 0 && mayRunTwice())
+        ? this.#handOver(others, visit, proceed)
+        : exchange.fail(ownerFailed(unsent)),
     )
   }
 

@@ -19,6 +19,8 @@ export interface Served {
   readonly subject: Subject | undefined
   /** The gateway process that holds the call of a retry; undefined if none does. */
   readonly stateOwner: (request: ModernRequest, principal: Principal) => string | undefined
+  /** True for the body of a legacy request that may run twice. */
+  readonly mayRunTwice: (body: Buffer, principal: Principal) => boolean
 }
 
 /** One request to a virtual server. */

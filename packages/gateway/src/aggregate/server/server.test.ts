@@ -198,6 +198,35 @@ describe('a call through the aggregate', () => {
     expect([left.answers, a.requests.length]).toEqual([[], 3])
   })
 
+  test('a call that has not reached its server is sent again until it is back', async () => {
+    vi.useFakeTimers()
+    try {
+      const a = new ScriptedMember('a')
+      const { answer } = a
+      const away = errorAnswer('1', -32603, 'It is away.', { code: 'upstream_unreachable' })
+      a.answer = (_, exchange) => exchange.answer(502, away)
+      const { ask, server } = aggregate([a])
+      const [called, left] = [
+        ask('tools/call', { name: 'a_run' }),
+        ask('tools/call', { name: 'a_run' }),
+      ]
+      await vi.advanceTimersByTimeAsync(1000)
+      server.gone(left)
+      expect([called.answers, a.requests.length > 4]).toEqual([[], true])
+      a.answer = answer
+      await vi.advanceTimersByTimeAsync(1000)
+      expect([called.message.result.isError, left.answers]).toEqual([undefined, []])
+
+      a.answer = (_, exchange) => exchange.answer(502, away)
+      const late = ask('tools/call', { name: 'a_run' })
+      await vi.advanceTimersByTimeAsync(5000)
+      expect(late.message.result.content[0].text).toBe('A (a): It is away.')
+      expect(ask('tools/call', { name: 'a_run' }).message.result.isError).toBe(true)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('a failure that the next attempt cannot mend is told at once', () => {
     const a = new ScriptedMember('a', [])
     a.list('tools', 'run', { name: 'run', annotations: { readOnlyHint: true } })

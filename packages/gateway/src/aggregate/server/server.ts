@@ -17,8 +17,9 @@ import {
 } from '@mcp-gateway/protocol'
 import type { InnerAct } from '../../audit/inner-act.ts'
 import type { Principal } from '../../core/principal.ts'
+import { Absences } from '../calls/absences.ts'
 import { refuseParams, type Asked } from '../calls/asked.ts'
-import type { Catalogue, View } from '../catalogue/catalogue.ts'
+import type { Catalogue, View, ViewList } from '../catalogue/catalogue.ts'
 import { isResultUri, rangeResult, type LargeResults } from '../calls/large-results.ts'
 import { listKindOf, listKinds, type ListKind } from '../lists/list-kinds.ts'
 import { Listening, mostUris, urisOf, type ListeningOptions } from './listening.ts'
@@ -112,6 +113,7 @@ export class AggregateServer {
   readonly #open = new ObjectTable<Exchange, OpenCall>()
   /** Clients that left while they waited for the lists of members. */
   readonly #left = new WeakSet<Exchange>()
+  readonly #absences = new Absences()
   #rechecking = false
   #next = 0
 
@@ -161,6 +163,11 @@ export class AggregateServer {
     const state = readString(opened?.state ?? undefined)
     if (opened === undefined || state === undefined) return undefined
     return this.#options.state().members.get(opened.alias)?.stateOwner(principal, state)
+  }
+
+  /** The tools that a caller sees. */
+  toolsOf(principal: Principal): ViewList {
+    return this.#options.state().catalogue.view(principal).list('tools')
   }
 
   /** The client of an exchange has left before its answer. */
@@ -507,7 +514,10 @@ export class AggregateServer {
       task,
       shorten: tool === undefined ? asItIs : this.#shortener(member, tool, holder),
       failed: (code) => (act.failure = code),
-      again: mayRunTwice(request, tool) ? () => setImmediate(repeat) : undefined,
+      runsTwice: mayRunTwice(request, tool),
+      again: (pauseMs) =>
+        pauseMs === 0 ? void setImmediate(repeat) : void setTimeout(repeat, pauseMs).unref(),
+      absences: this.#absences,
       over: () => this.#end(exchange, open),
     })
     const refused = (): boolean => (act.denied = true)

@@ -20,6 +20,7 @@ import {
 import { partyOf } from '../../core/principal.ts'
 import type { CallerShares } from '../../core/shares.ts'
 import type { Hop } from '../../ingress/peer-hop.ts'
+import { runsTwice } from '../call-failure.ts'
 import { failure } from '../failure.ts'
 import type { SendCall } from '../registered-tools.ts'
 import type { CallResult, Invocation, Progress } from '../source.ts'
@@ -52,12 +53,14 @@ export interface RemoteCallOptions {
 
 /**
  * Calls registered tools at tool gateways, so that no tool is called from a process with the
- * runtime. An unsent call goes to another tool gateway.
+ * runtime. An unsent call goes to another tool gateway, and so does one that broke off if the tool
+ * may run twice.
  */
 export function remoteCalls({ turns, hop, shares, callTimeoutMs }: RemoteCallOptions): SendCall {
   return async ({ principal, resource }, invocation, _output, declaredHeaders) => {
     const { name: tool } = resource.spec.toolDefinition.tool
     const held = (): Share => shares.heldBytes.open(partyOf(principal))
+    let broken: CallResult | undefined
     for (const name of turns.order()) {
       const pool = hop.to(name, principal, invocation.requestId)
       if (pool === undefined) continue
@@ -70,14 +73,19 @@ export function remoteCalls({ turns, hop, shares, callTimeoutMs }: RemoteCallOpt
         callTimeoutMs + wayMs,
       ).finally(settle)
       if ('result' in outcome) return outcome.result
-      if (!outcome.unsent)
-        return failure({
-          code: 'upstream_failed',
-          text: `The tool gateway could not call the tool. ${outcome.failed.slice(0, 300)}`,
-          retry: 'unsure',
-        })
-      turns.rest(name)
+      if (outcome.unsent) {
+        turns.rest(name)
+        continue
+      }
+      const isLast = broken !== undefined || !runsTwice(resource)
+      broken = failure({
+        code: 'upstream_failed',
+        text: `The tool gateway could not call the tool. ${outcome.failed.slice(0, 300)}`,
+        retry: runsTwice(resource) ? 'yes' : 'unsure',
+      })
+      if (isLast) return broken
     }
+    if (broken !== undefined) return broken
     const text = 'No tool gateway can be reached, so the tool was not called.'
     return failure({ code: 'no_ready_replica', text, retry: 'yes' })
   }
