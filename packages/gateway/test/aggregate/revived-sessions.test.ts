@@ -114,7 +114,7 @@ describe('legacy sessions after their gateway has gone', () => {
   test('a request that may run twice goes on here when its gateway breaks off', async () => {
     const sessions: string[] = []
     for (let n = 0; n < 12; n += 1) sessions.push(await open())
-    gateway = await gateway.reopen(settings('second'))
+    gateway = await gateway.reopen(settings('third'))
     asked = []
     breaks = true
     try {
