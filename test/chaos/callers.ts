@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isSessionLost, type Connect, type Connection, type Place } from './clients.ts'
 import type { Ledger } from './ledger.ts'
 
-/** What the tool `where` of a member tells. */
+/** The answer of the tool `where` of a member. */
 export interface Where {
   readonly incarnation: string
   readonly count: number

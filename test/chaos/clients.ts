@@ -18,7 +18,7 @@ export interface Place {
   readonly fetch: typeof fetch
 }
 
-/** What a client is told that it did not ask. */
+/** Receives the messages that a client did not ask for. */
 export interface Told {
   readonly updated: (uri: string) => void
   /** Updates may be missing from now on. */

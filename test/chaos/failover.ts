@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A clock hand for the pauses and the patience of clients. In milliseconds. */
+/** Milliseconds before a client tries another gateway, and until it gives up. */
 const pauseMs = 50
 const patienceMs = 30_000
 
@@ -25,10 +25,11 @@ export function failover(origins: readonly string[], repeated: () => void): type
   }
 }
 
-/** Reads an answer whole, so that a break is noticed here. Streams without an end pass. */
+/** Reads an answer whole, so that a break is noticed here. Streams stay streams. */
 async function answerOf(response: Response, init: RequestInit | undefined): Promise<Response> {
-  const listens = String(init?.body).includes('"subscriptions/listen"')
-  if (init?.method !== 'POST' || listens) return response
+  const { body: sent, method } = init ?? {}
+  const listens = typeof sent === 'string' && sent.includes('"subscriptions/listen"')
+  if (method !== 'POST' || listens) return response
   const body = await response.arrayBuffer()
   const { headers, status } = response
   return new Response(body.byteLength === 0 ? null : body, { headers, status })

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Caller, where } from './callers.ts'
-import type { Site, Target } from './chaos.ts'
 import { eras, type Connection, type Place } from './clients.ts'
 import { failover } from './failover.ts'
 import type { Ledger } from './ledger.ts'
+import type { Site, Target } from './site.ts'
 import { Subscriber } from './subscriber.ts'
 
 /** The resources change so often from before a kill until after it. In milliseconds. */

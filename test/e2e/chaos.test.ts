@@ -13,7 +13,8 @@ import {
   skipNote,
 } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { chaos, type Site, type Target } from '../chaos/chaos.ts'
+import { chaos } from '../chaos/chaos.ts'
+import type { Site, Target } from '../chaos/site.ts'
 
 // One of many processes is killed every ten seconds, under clients of both eras.
 

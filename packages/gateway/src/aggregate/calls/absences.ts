@@ -13,8 +13,8 @@ interface Absence {
 }
 
 /**
- * The members that cannot be reached. Servers outside the runtime restart, too, and clients need not
- * notice. Requests wait in the first seconds only: a member that stays away costs nobody time.
+ * The members that cannot be reached. Servers outside the runtime restart, too, and clients need
+ * not notice. Requests wait in the first seconds only: a member that stays away costs nobody time.
  */
 export class Absences {
   readonly #now: () => number

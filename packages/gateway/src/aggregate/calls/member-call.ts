@@ -39,8 +39,8 @@ export interface CallContext {
   readonly failed: (code: string) => void
   /** True if the request may run twice. */
   readonly runsTwice: boolean
-  /** Sends the request once more, after a pause in milliseconds. */
-  readonly again: (pauseMs: number) => void
+  /** Sends the request once more, unless its client has left. */
+  readonly again: () => void
   readonly absences: Pick<Absences, 'pauseMs' | 'end'>
   /** The call is over. */
   readonly over: () => void
@@ -123,7 +123,7 @@ export class MemberCall implements Exchange {
   #waits(): boolean {
     const { absences, again, member } = this.#context
     const pauseMs = absences.pauseMs(member.alias, (this.#unsent += 1))
-    if (pauseMs !== undefined) again(pauseMs)
+    if (pauseMs !== undefined) setTimeout(again, pauseMs).unref()
     return pauseMs !== undefined
   }
 
@@ -133,7 +133,7 @@ export class MemberCall implements Exchange {
     absences.end(member.alias)
     if (!runsTwice || this.#repeated || !broken.has(code)) return false
     this.#repeated = true
-    again(0)
+    setImmediate(again)
     return true
   }
 

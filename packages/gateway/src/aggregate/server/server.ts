@@ -515,8 +515,7 @@ export class AggregateServer {
       shorten: tool === undefined ? asItIs : this.#shortener(member, tool, holder),
       failed: (code) => (act.failure = code),
       runsTwice: mayRunTwice(request, tool),
-      again: (pauseMs) =>
-        pauseMs === 0 ? void setImmediate(repeat) : void setTimeout(repeat, pauseMs).unref(),
+      again: () => repeat(),
       absences: this.#absences,
       over: () => this.#end(exchange, open),
     })
@@ -527,11 +526,8 @@ export class AggregateServer {
     this.#open.set(exchange, open)
     const send = (): void => {
       const sent = call.requestFor(String((this.#next += 1)), params)
-      member.request(
-        caller,
-        called === undefined ? sent : { ...sent, declaredHeaders: headersOf(called) },
-        call,
-      )
+      const declaredHeaders = called === undefined ? [] : headersOf(called)
+      member.request(caller, { ...sent, declaredHeaders }, call)
     }
     // The member forgets the first sending before the next one; the client may leave meanwhile.
     const repeat = (): void => {
