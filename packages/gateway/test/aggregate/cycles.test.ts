@@ -6,7 +6,7 @@ import { adapterAt, api, serve, textOf, type Reached } from '../fixtures/many-se
 
 let gateway: TestGateway
 let member: ElsewhereMember
-let credential: object
+let credential: { readonly header: string; readonly value: string }
 
 beforeAll(async () => {
   gateway = await TestGateway.open()
@@ -66,6 +66,17 @@ describe('a virtual server that is a member of itself', () => {
     await expect.poll(() => statusOf(built)).toMatchObject([{ state: 'Down', tools: 0 }])
     expect(await built.names()).toEqual([])
     await api(gateway, ['DELETE', `/adapters/${joined}`])
+  })
+
+  test('a request names the gateways before this one to a member elsewhere', async () => {
+    const adapter = await adapterAt(gateway, member.endpoint)
+    const server = await serve(gateway, [{ adapter, alias: 'a' }])
+    await expect.poll(() => server.names()).toEqual(['a_run'])
+    const before = member.seen.length
+    const headers = { authorization: credential.value, 'cdn-loop': 'another-gateway' }
+    await server.ask('tools/call', { name: 'a_run' }, headers)
+    const call = member.seen.slice(before).find(({ method }) => method === 'tools/call')
+    expect(call?.headers['cdn-loop']).toMatch(/^another-gateway, mcp-gateway-/)
   })
 
   test('a tool that calls the virtual server whose member it is gets an error', async () => {

@@ -43,11 +43,12 @@ export function callerOf(
   session: string,
 ): AggregateCaller {
   const { headers = {} } = visit?.exchange.request ?? {}
-  const { 'idempotency-key': key } = headers
+  const { 'cdn-loop': loop, 'idempotency-key': key } = headers
   return {
     principal,
     session,
     requestId: visit?.exchange.requestId ?? randomUUID(),
+    loop: loop === undefined ? undefined : String(loop),
     cameFromHere: visit?.cameFromHere === true,
     seen: (inner) => visit?.exchange.note({ inner }),
     trace: traceHeaders(headers),

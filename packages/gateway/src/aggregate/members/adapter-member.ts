@@ -136,8 +136,9 @@ export class AdapterMember implements Member, CatalogueMember {
 }
 
 /** The headers of the client's request that go on, as they do at the adapter's own address. */
-function headersOf({ idempotencyKey, requestId, trace }: AggregateCaller): readonly string[] {
+function headersOf({ idempotencyKey, loop, requestId, trace }: AggregateCaller): readonly string[] {
   const headers = ['x-request-id', requestId, ...Object.entries(trace).flat()]
+  if (loop !== undefined) headers.push('cdn-loop', loop)
   if (idempotencyKey !== undefined) headers.push('idempotency-key', idempotencyKey)
   return headers
 }

@@ -14,6 +14,8 @@ export interface AggregateCaller {
   readonly trace: Readonly<Record<string, string>>
   /** The client's own Idempotency-Key, if it sent one. */
   readonly idempotencyKey: string | undefined
+  /** `CDN-Loop`: the gateways that the request has passed, so that each finds a loop. */
+  readonly loop?: string | undefined
   /** True if the request comes from this gateway, and must not go to an endpoint again. */
   readonly cameFromHere: boolean
   /** In search mode: the tool that the client's own message calls. */
