@@ -9,7 +9,7 @@ import { Subscriber } from './subscriber.ts'
 /** The resources change so often from before a kill until after it. In milliseconds. */
 const updates = { beforeMs: 500, afterMs: 3000, everyMs: 250 }
 /** A subscriber that has not read the last update within so long has lost it. */
-const patienceMs = 20_000
+const patienceMs = 60_000
 /** A member that does not serve within so long has not come back. */
 const backWithinMs = 60_000
 

@@ -189,9 +189,13 @@ const unreachable: Record<string, [() => HttpUpstream, { code: string; retryable
   ],
 }
 
-function failure(message: unknown): object {
-  return { jsonrpc: '2.0', id: 1, error: { code: -32603, message } }
+function failure(message: unknown, data?: object): object {
+  const error = { code: -32603, message, ...(data === undefined ? {} : { data }) }
+  return { jsonrpc: '2.0', id: 1, error }
 }
+
+const unsent = { code: 'upstream_unreachable', retryable: true }
+const broken = { code: 'upstream_failed', retryable: false }
 
 /** Answers without a message, and the part of the error that says so. */
 const unreadable: readonly [string, Script, string][] = [
@@ -427,7 +431,8 @@ describe('a modern client of a legacy HTTP server', () => {
   ])('a modern client gets one error when the answer %s', async (_what, script, said) => {
     const world = await setUp(legacy(script))
     const messages = await messagesOf(await ask(world))
-    expect(messages).toEqual([failure(expect.stringContaining(said))])
+    const data = said === 'broke off' ? broken : undefined
+    expect(messages).toEqual([failure(expect.stringContaining(said), data)])
   })
 
   test('the error about an unreachable server gives no address away', async () => {
@@ -437,7 +442,7 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(await messagesOf(await ask(world))).toHaveLength(1)
     world.stopServer()
     expect(await messagesOf(await ask(world))).toEqual([
-      failure('The server could not be reached (ECONNREFUSED).'),
+      failure('The server could not be reached (ECONNREFUSED).', unsent),
     ])
   })
 
@@ -543,7 +548,7 @@ describe('a modern client of a legacy HTTP server', () => {
     )
     await world.pool.destroy()
     expect(await messagesOf(await ask(world))).toEqual([
-      failure(expect.stringContaining('UND_ERR_DESTROYED')),
+      failure(expect.stringContaining('UND_ERR_DESTROYED'), unsent),
     ])
   })
 
@@ -742,7 +747,8 @@ describe('a legacy client of a modern HTTP server', () => {
     ],
   ])('a legacy client gets one error when the answer %s', async (_what, script, said) => {
     const { call, said: sent } = await connect(script)
-    expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining(said))])
+    const data = said === 'broke off' ? broken : undefined
+    expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining(said), data)])
     expect(sent('tools/call')).toHaveLength(1)
   })
 
@@ -772,7 +778,7 @@ describe('a legacy client of a modern HTTP server', () => {
     )
     await pool.destroy()
     expect(await messagesOf(await call())).toEqual([
-      failure(expect.stringContaining('UND_ERR_DESTROYED')),
+      failure(expect.stringContaining('UND_ERR_DESTROYED'), unsent),
     ])
   })
 

@@ -203,7 +203,12 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     // Codes in lower case mark the gateway's own errors, whose messages clients may read.
     if (/^[a-z]/.test(code))
       this.#answer.end({ message, unsent, code, ...(retry === undefined ? {} : { retry }) })
-    else this.#answer.end({ message: whyNoAnswer('The server', error, this.#sent), unsent })
+    else {
+      const failed = unsent ? 'upstream_unreachable' : 'upstream_failed'
+      // Errors without a code are mistakes of this program, which the next attempt repeats.
+      const known = code === '' || isLate(error) ? {} : { code: failed, retry: unsent }
+      this.#answer.end({ message: whyNoAnswer('The server', error, this.#sent), unsent, ...known })
+    }
   }
 }
 

@@ -46,8 +46,8 @@ export interface CallContext {
   readonly over: () => void
 }
 
-/** Errors of a connection that broke. Those without a code come from a legacy session. */
-const broken = new Set([undefined, 'upstream_failed'])
+/** The error of a connection that broke. A bridge whose server has ended says 502 without a code. */
+const brokenOff = 'upstream_failed'
 /** The error of a request that has not reached its server. */
 const unreachable = 'upstream_unreachable'
 
@@ -109,7 +109,7 @@ export class MemberCall implements Exchange {
     if (this.#over) return
     const message = readObject(text)
     const error = readObject(message?.get('error')) ?? new Map<string, string>()
-    const code = status === 502 ? codeOf(error) : ''
+    const code = codeOf(error) ?? (status === 502 ? brokenOff : undefined)
     if (code === unreachable ? this.#waits() : this.#repeats(code)) return
 
     this.#over = true
@@ -131,7 +131,7 @@ export class MemberCall implements Exchange {
   #repeats(code: string | undefined): boolean {
     const { absences, again, member, runsTwice } = this.#context
     absences.end(member.alias)
-    if (!runsTwice || this.#repeated || !broken.has(code)) return false
+    if (!runsTwice || this.#repeated || code !== brokenOff) return false
     this.#repeated = true
     setImmediate(again)
     return true

@@ -182,6 +182,20 @@ describe('a call through the aggregate', () => {
     },
   )
 
+  test('a call on a legacy session that breaks off is sent again, too', async () => {
+    const a = new ScriptedMember('a', [])
+    a.list('tools', 'run', { name: 'run', annotations: { readOnlyHint: true } })
+    const { answer } = a
+    a.answer = ({ id }, exchange) => {
+      a.answer = answer
+      const failed = { code: 'upstream_failed' }
+      exchange.answer(200, errorAnswer(id, -32603, 'The server broke off.', failed))
+    }
+    const called = aggregate([a]).ask('tools/call', { name: 'a_run' })
+    await setImmediate()
+    expect([called.message.result.isError, a.requests.length]).toEqual([undefined, 2])
+  })
+
   test('a call is sent again once at most, and not for a client that has left', async () => {
     const a = new ScriptedMember('a', [])
     a.list('tools', 'run', { name: 'run', annotations: { readOnlyHint: true } })
