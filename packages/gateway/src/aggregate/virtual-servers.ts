@@ -7,7 +7,6 @@ import type { RouteTable } from '../servers/routes.ts'
 import { follow, type Followed } from '../store/follow.ts'
 import { routerUid } from '../tools/feed/remote-router.ts'
 import { Assembly, type AssemblyOptions, type Definition } from './assembly.ts'
-import type { KeptLists } from './lists/kept-lists.ts'
 import { MemberFactory, type MemberFactoryOptions } from './members/member-factory.ts'
 import { MemberTable, type MemberTableOptions } from './lists/member-table.ts'
 import { bodyMayRunTwice } from './calls/repeatable.ts'
@@ -20,7 +19,7 @@ export interface VirtualServersOptions
   readonly servers: Followed<VirtualServer>
   readonly routes: Pick<RouteTable, 'get' | 'values' | 'onChange'>
   readonly directory: MemberTableOptions['directory']
-  readonly kept: KeptLists
+  readonly kept: MemberTableOptions['kept']
   readonly room: MemberTableOptions['room']
   /** Milliseconds since the epoch, for the times in statuses. */
   readonly now: () => number
@@ -66,7 +65,7 @@ export class VirtualServers implements AsyncDisposable {
     // Rights, rules and labels may have changed, so everything may look different now.
     this.#ends.push(
       routes.onChange((name) => {
-        if (routes.get(name) === undefined) void options.kept.forget(name)
+        if (routes.get(name) === undefined) this.#table.forget(name)
         this.#changed()
       }),
       tools.onChange(() => this.#changed()),

@@ -1,5 +1,5 @@
 import type { Principal } from '../../core/principal.ts'
-import type { View, ViewList } from '../catalogue/catalogue.ts'
+import type { Catalogue, View, ViewList } from '../catalogue/catalogue.ts'
 import type { Member } from '../members/member.ts'
 import type { ShownItem } from '../catalogue/shown-item.ts'
 import type { Glob } from '../../lib/glob.ts'
@@ -22,6 +22,11 @@ export function findItem(list: ViewList, what: string, name: string): Found {
   if (first === undefined) return { unknown: `Unknown ${what}: ${short}` }
   const candidates = [first, ...others].slice(0, 10).map((item) => item.shown)
   return { unknown: `Several members have the ${what} '${short}'. Use ${candidates.join(' or ')}.` }
+}
+
+/** The alias of the member that has an address, whoever may use that member. */
+export function aliasOf(catalogue: Pick<Catalogue, 'find'>, uri: string): string | undefined {
+  return memberUri(uri)?.alias ?? catalogue.find('resources', uri)?.item.alias
 }
 
 /** A resource at its member, or the reason why a client's address leads to none. */

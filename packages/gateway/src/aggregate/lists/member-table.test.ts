@@ -41,7 +41,7 @@ function tableOf({ room = 1_000_000 } = {}) {
     },
     adapter: (name) => adapters.get(name),
     directory: { get: () => undefined, onChange: () => () => undefined },
-    kept: { read: async () => undefined, write: () => undefined },
+    kept: { read: async () => undefined, write: () => undefined, forget: async () => undefined },
     room: new Shares(room),
     changed: () => undefined,
     turned: () => undefined,

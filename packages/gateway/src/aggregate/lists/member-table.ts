@@ -11,7 +11,7 @@ export interface MemberTableOptions {
   readonly servers: Pick<ServerRequests, 'ask' | 'listen'>
   readonly adapter: (name: string) => Adapter | undefined
   readonly directory: Pick<ReplicaDirectory, 'get' | 'onChange'>
-  readonly kept: Pick<KeptLists, 'read' | 'write'>
+  readonly kept: Pick<KeptLists, 'read' | 'write' | 'forget'>
   /** Counts the characters of lists for the owners of the adapters. */
   readonly room: Shares
   /** The lists of an adapter have changed. */
@@ -117,6 +117,11 @@ export class MemberTable implements Disposable {
       this.#entries.delete(name)
       this.#close(entry)
     }
+  }
+
+  /** An adapter has been removed. */
+  forget(name: string): void {
+    void this.#options.kept.forget(name)
   }
 
   #close(entry: Entry): void {

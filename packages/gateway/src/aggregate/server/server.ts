@@ -23,7 +23,14 @@ import type { Catalogue, View, ViewList } from '../catalogue/catalogue.ts'
 import { isResultUri, rangeResult, type LargeResults } from '../calls/large-results.ts'
 import { listKindOf, listKinds, type ListKind } from '../lists/list-kinds.ts'
 import { Listening, mostUris, urisOf, type ListeningOptions } from './listening.ts'
-import { findItem, findResource, removed, type Found, type Place } from '../calls/lookup.ts'
+import {
+  aliasOf,
+  findItem,
+  findResource,
+  removed,
+  type Found,
+  type Place,
+} from '../calls/lookup.ts'
 import { emptyCompletion, MemberCall, mayRunTwice } from '../calls/member-call.ts'
 import type { AggregateCaller, Member } from '../members/member.ts'
 import type { ShownItem } from '../catalogue/shown-item.ts'
@@ -37,7 +44,6 @@ import {
   tasksCapability,
 } from '../calls/tasks.ts'
 import type { TicketHolder, Tickets } from '../calls/tickets.ts'
-import { memberUri } from '../names/uris.ts'
 
 /** An aggregate at one moment. */
 export interface AggregateState {
@@ -589,7 +595,7 @@ export class AggregateServer {
   /** The member that has an address, if the caller may not use that member. */
   #hiddenResource(caller: AggregateCaller, uri: string): InnerAct['subject'] | undefined {
     const { catalogue, members } = this.#options.state()
-    const alias = memberUri(uri)?.alias ?? catalogue.find('resources', uri)?.item.alias
+    const alias = aliasOf(catalogue, uri)
     const member = alias === undefined ? undefined : members.get(alias)
     if (member === undefined || member.uses(caller.principal(), uri)) return undefined
     return member.subjectOf(uri)
