@@ -117,7 +117,8 @@ function legacyToModern(count: number): void {
       },
       gone: () => undefined,
     },
-    send: () => void (answers += 1),
+    send: () => undefined,
+    answer: () => void (answers += 1),
     newId: () => 'id',
     later: () => undefined,
   })

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { errorAnswer, errorCode } from '@mcp-gateway/protocol'
-import { checkUnsent } from './shares/unsent.ts'
+import { checkUnsent, countable } from './shares/unsent.ts'
 
 /** True if the client accepts event streams. Without an Accept header it accepts everything. */
 export function takesEvents({ req }: ServerResponse): boolean {
@@ -15,19 +15,22 @@ export function accepts(accept: string, type: string): boolean {
   )
 }
 
-/** Answers with a JSON body that is already encoded. */
+/** Answers with a JSON body. */
 export function sendJson(
   response: ServerResponse,
   status: number,
-  body: Uint8Array,
+  body: Uint8Array | string,
   headers: Readonly<Record<string, string>>,
 ): void {
+  const isText = typeof body === 'string'
+  const length = isText ? Buffer.byteLength(body) : body.length
   response.writeHead(status, {
     ...headers,
     'content-type': 'application/json',
-    'content-length': body.length,
+    'content-length': length,
   })
-  response.end(body)
+  // As text, the body goes out with the head in one write.
+  response.end(isText ? countable(body, length) : body)
   checkUnsent(response)
 }
 

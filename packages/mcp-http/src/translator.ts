@@ -169,6 +169,7 @@ export function translatedLink(
   const engine = new LegacyToModern({
     server,
     send: tell,
+    answer: (id, text) => sessionOf().answer(id, text),
     newId: () => randomBytes(16).toString('base64url'),
     later: (ms, callback) => void setTimeout(callback, ms).unref(),
     waits: (bytes) => backlog.waits(bytes),

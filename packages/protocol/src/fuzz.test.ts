@@ -359,6 +359,9 @@ describe('the translation between clients and servers that break the rules', () 
                   'string',
                 ])
             },
+            answer(id, text) {
+              this.send(text, id)
+            },
             newId: () => 'id',
             later: (_ms, callback) => callback(),
           })

@@ -20,6 +20,7 @@ export {
 export {
   notificationMessage,
   requestMessage,
+  giveResult,
   resultMessage,
   type Exchange,
 } from './translate/exchange.ts'

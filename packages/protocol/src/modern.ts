@@ -1,5 +1,11 @@
 import { errorCode } from './message.ts'
-import { DuplicateMember, readString, readUnambiguous, type RawObject } from './json/raw-object.ts'
+import {
+  DuplicateMember,
+  readString,
+  readUnambiguous,
+  writeObject,
+  type RawObject,
+} from './json/raw-object.ts'
 import { modernVersion } from './versions.ts'
 
 /**
@@ -49,6 +55,7 @@ export interface DeclaredHeader {
 export interface ModernRequest {
   readonly id: string
   readonly method: string
+  /** Has `_meta` only if that is the text of `meta`, which counts. */
   readonly params: RawObject
   readonly meta: RawObject
   /**
@@ -57,6 +64,11 @@ export interface ModernRequest {
   readonly paramHeaderMistake?: (declared: readonly DeclaredHeader[]) => string | undefined
   /** The arguments to repeat in headers, for a request that the translation itself makes. */
   readonly declaredHeaders?: readonly DeclaredHeader[]
+}
+
+/** The parameters of a request as a server gets them. */
+export function paramsWithMeta({ meta, params }: Pick<ModernRequest, 'meta' | 'params'>): string {
+  return writeObject(params.has('_meta') ? params : new Map(params).set('_meta', writeObject(meta)))
 }
 
 export type Classified =

@@ -7,7 +7,6 @@ import {
   modernVersion,
   readObject,
   readString,
-  writeObject,
   type Exchange,
   type ModernRequest,
   type RawObject,
@@ -228,5 +227,5 @@ function ownRequest(method: string, params: RawObject): ModernRequest {
     [metaKey.clientCapabilities, allCapabilities],
     [metaKey.clientInfo, JSON.stringify(clientInfo)],
   ])
-  return { id: '1', method, meta, params: new Map(params).set('_meta', writeObject(meta)) }
+  return { id: '1', method, meta, params }
 }

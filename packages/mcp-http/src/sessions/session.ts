@@ -226,6 +226,19 @@ export class Session {
     } else this.#keep(data)
   }
 
+  /** Answers a request of the client, whose raw id is `id`, with a message. */
+  answer(id: string, message: string): void {
+    const key = idKey(id)
+    const pending = this.#pending.get(key)
+    if (pending?.id !== id) {
+      const line = Buffer.from(message)
+      return this.#answer(line, outline(line))
+    }
+    this.#answered = true
+    this.#forget(key, pending)
+    this.#finish(pending, message)
+  }
+
   /** Keeps a message for a client that opens its GET stream later. */
   #keep(data: string): void {
     const bytes = Buffer.byteLength(data)
@@ -402,7 +415,7 @@ export class Session {
     this.#finish(pending, answer)
   }
 
-  #finish({ stream, batch, response, headers }: Pending, answer: Uint8Array): void {
+  #finish({ stream, batch, response, headers }: Pending, answer: Uint8Array | string): void {
     if (stream === undefined)
       return batch === undefined
         ? sendJson(response, 200, answer, headers)
@@ -516,7 +529,9 @@ export function saidNothingFor(ms: number): string {
   return `The server has said nothing of this request for ${ms / 1000} s. It may still run.`
 }
 
-function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
+function textOf(message: Uint8Array | string): string {
+  if (typeof message === 'string') return message
+  const { buffer, byteOffset, byteLength } = message
   return Buffer.from(buffer, byteOffset, byteLength).toString()
 }
 

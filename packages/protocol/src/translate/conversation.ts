@@ -84,6 +84,8 @@ export interface Call {
 /** The engine's handlers for the events of a conversation. */
 export interface ConversationEvents {
   answered(call: Call, status: number, message: string): void
+  /** A call has a result, which the handler may change. */
+  returned(call: Call, result: RawObject): void
   question(call: Call, question: Question): void
   /**
    * Gets the unanswered calls of a lost connection. `late`: the server did not answer `initialize`
@@ -249,15 +251,11 @@ export class Conversation {
 
     this.#whenOpen(call, () => {
       if (!call.sentAs.has(placeholder)) return
-      const { method, params, id } = call.request
+      const { method, params } = call.request
       if (method === 'server/discover')
-        return this.#finish(
+        return this.#return(
           call,
-          200,
-          resultMessage(
-            id,
-            modernResult(method, discoverResult(this.#initialized), this.serverInfo),
-          ),
+          modernResult(method, discoverResult(this.#initialized), this.serverInfo),
         )
 
       const send = (): void => {
@@ -542,7 +540,7 @@ export class Conversation {
     if (task !== undefined && call.task === undefined && method === 'tools/call')
       return this.#driveTask(call, task)
     if (method === 'tools/list') this.#learnTools(result)
-    this.#finish(call, 200, resultMessage(clientId, modernResult(method, result, this.serverInfo)))
+    this.#return(call, modernResult(method, result, this.serverInfo))
   }
 
   /**
@@ -577,6 +575,11 @@ export class Conversation {
   #finish(call: Call, status: number, message: string): void {
     this.#forget(call)
     this.#events.answered(call, status, message)
+  }
+
+  #return(call: Call, result: RawObject): void {
+    this.#forget(call)
+    this.#events.returned(call, result)
   }
 
   #forget(call: Call): void {

@@ -482,6 +482,7 @@ class ModernWorld {
         },
       },
       send: (text, related) => this.#heard(text, related),
+      answer: (id, text) => this.#heard(text, id),
       newId: () => `id-${(this.#ids += 1)}`,
       later: (_ms, callback) => this.timers.push(callback),
     })

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { metaKey, type ModernRequest } from '../modern.ts'
-import { writeObject } from '../json/raw-object.ts'
+import { metaKey, paramsWithMeta, type ModernRequest } from '../modern.ts'
 import type { Exchange } from './exchange.ts'
 import { LegacyToModern } from './legacy-to-modern.ts'
 
@@ -29,6 +28,9 @@ function createEngine() {
     send: (message, to) => {
       told.push(message)
       related.push(to)
+    },
+    answer(id, message) {
+      this.send(message, id)
     },
     newId: () => 'new-id',
     later: (ms, callback) => timers.push({ ms, callback }),
@@ -103,7 +105,7 @@ describe('a legacy client of a modern server', () => {
       `{"protocolVersion":"${wanted}","capabilities":{"roots":{"listChanged":true},` +
         `"tasks":{}},"clientInfo":${clientInfo}}`,
     )
-    expect([last().request.method, writeObject(last().request.params)]).toEqual([
+    expect([last().request.method, paramsWithMeta(last().request)]).toEqual([
       'server/discover',
       `{${envelope('{"roots":{}}', '', '')}}`,
     ])
@@ -137,7 +139,7 @@ describe('a legacy client of a modern server', () => {
       '{"name":"work","arguments":{"z":12345678901234567890,"a":1.0},"task":{"ttl":1},' +
         '"_meta":{"progressToken":7}}',
     )
-    expect([request.method, writeObject(request.params)]).toEqual([
+    expect([request.method, paramsWithMeta(request)]).toEqual([
       'tools/call',
       '{"name":"work","arguments":{"z":12345678901234567890,"a":1.0},' +
         `${envelope('{}', '"progressToken":7,')}}`,
@@ -384,7 +386,7 @@ describe('questions of a modern server to a legacy client', () => {
 
     engine.receive('{"jsonrpc":"2.0","id":"input-5","result":{"role":"assistant"}}')
     expect([asked.length, last().request.id === first.request.id]).toEqual([4, false])
-    expect(writeObject(last().request.params)).toBe(
+    expect(paramsWithMeta(last().request)).toBe(
       '{"name":"work","arguments":{"z":12345678901234567890,"a":1},' +
         '"inputResponses":{"c":{"roots":[]},"a":{"action":"accept",' +
         '"content":{"n":12345678901234567890}},"b":{"role":"assistant"}},' +

@@ -27,6 +27,8 @@ export interface ModernHost {
    * belongs to.
    */
   send(message: string, related: string | undefined): void
+  /** Sends the answer to the client's request with this raw id. */
+  answer(id: string, message: string): void
   /** Makes an id that nobody can guess. */
   newId(): string
   /** Calls back after `ms` milliseconds. */
@@ -228,9 +230,9 @@ export class LegacyToModern {
     this.#ask('tools/list', new Map(cursor === undefined ? [] : [['cursor', cursor]]), {
       answer: (_status, text) => {
         const result = readObject(readObject(text)?.get('result'))
+        const next = result?.get('nextCursor')
         if (result !== undefined)
           legacyResult('tools/list', result, undefined, (name, tool) => this.#tools.set(name, tool))
-        const next = result?.get('nextCursor')
         if (next === undefined || next === 'null' || pages >= 100 || this.#tools.has(wanted)) done()
         else this.#learnTools(wanted, next, pages + 1, done)
       },
@@ -248,34 +250,38 @@ export class LegacyToModern {
       if (request.state !== undefined) params.set('requestState', request.state)
     }
     request.exchange = {
-      answer: (_status, text) => this.#returned(request, text),
+      answer: (_status, text) => this.#heard(request, text),
+      give: (result) => this.#returned(request, result),
       tell: (text) => (request.over ? undefined : this.#host.send(text, request.id)),
     }
     this.#ask(request.method, params, request.exchange)
   }
 
-  #returned(request: Request, text: string): void {
+  #heard(request: Request, text: string): void {
     if (request.over) return
     const message = readObject(text)
     const result = readObject(message?.get('result'))
-    if (result === undefined) {
-      const error = readObject(message?.get('error'))
-      // The server refused the headers, so it has not run the call. Its tools may have changed.
-      if (
-        Number(error?.get('code')) === errorCode.headerMismatch &&
-        request.method === 'tools/call' &&
-        !request.refreshed
-      ) {
-        request.refreshed = true
-        const name = readString(request.params.get('name')) ?? ''
-        this.#tools.delete(name)
-        return this.#runInformed(request, name)
-      }
+    if (result !== undefined) return this.#returned(request, result)
 
-      this.#settle(request)
-      return this.#fail(request.id, request.method, error)
+    const error = readObject(message?.get('error'))
+    // The server refused the headers, so it has not run the call. Its tools may have changed.
+    if (
+      Number(error?.get('code')) === errorCode.headerMismatch &&
+      request.method === 'tools/call' &&
+      !request.refreshed
+    ) {
+      request.refreshed = true
+      const name = readString(request.params.get('name')) ?? ''
+      this.#tools.delete(name)
+      return this.#runInformed(request, name)
     }
 
+    this.#settle(request)
+    this.#fail(request.id, request.method, error)
+  }
+
+  #returned(request: Request, result: RawObject): void {
+    if (request.over) return
     if (readString(result.get('resultType')) === 'input_required')
       return this.#inputRequired(request, result)
 
@@ -418,7 +424,7 @@ export class LegacyToModern {
     const known = new Map(error)
       .set('code', String(Number.isInteger(code) ? code : errorCode.internal))
       .set('message', JSON.stringify(said))
-    this.#host.send(`{"jsonrpc":"2.0","id":${id},"error":${writeObject(known)}}`, id)
+    this.#host.answer(id, `{"jsonrpc":"2.0","id":${id},"error":${writeObject(known)}}`)
   }
 
   #subscribe(id: string, method: string, uri: string | undefined): void {
@@ -517,9 +523,12 @@ export class LegacyToModern {
     )
   }
 
-  /** Sends a request to the server, in an envelope of all that the session knows. */
+  /**
+   * Sends a request to the server, in an envelope of all that the session knows. Changes `params`.
+   */
   #ask(method: string, params: RawObject, exchange: Exchange): void {
     const meta = readObject(params.get('_meta')) ?? new Map<string, string>()
+    params.delete('_meta')
     meta
       .set(metaKey.protocolVersion, JSON.stringify(modernVersion))
       .set(metaKey.clientCapabilities, this.#capabilities)
@@ -531,7 +540,7 @@ export class LegacyToModern {
       {
         id: String((this.#next += 1)),
         method,
-        params: new Map(params).set('_meta', writeObject(meta)),
+        params,
         meta,
         ...(known === undefined ? {} : { declaredHeaders: known.headers }),
       },
@@ -540,11 +549,11 @@ export class LegacyToModern {
   }
 
   #answer(id: string, result: string): void {
-    this.#host.send(resultMessage(id, result), id)
+    this.#host.answer(id, resultMessage(id, result))
   }
 
   #refuse(id: string, code: number, message: string): void {
-    this.#host.send(errorAnswer(id, code, message), id)
+    this.#host.answer(id, errorAnswer(id, code, message))
   }
 }
 

@@ -15,7 +15,7 @@ import {
   type KnownTool,
   type LegacyConnection,
 } from './conversation.ts'
-import { canonical, resultMessage, type Exchange } from './exchange.ts'
+import { canonical, giveResult, resultMessage, type Exchange } from './exchange.ts'
 import { introductionMistake, ToolFacts } from './kept.ts'
 import { answersQuestion, legacyCapabilities, withMember } from './to-modern.ts'
 
@@ -302,6 +302,7 @@ export class ModernToLegacy {
       (listener) => this.#host.connect(pool.principal, listener),
       {
         answered: (call, status, message) => this.#answered(call as OpenCall, status, message),
+        returned: (call, result) => this.#returned(call as OpenCall, result),
         question: (call, question) => this.#question(call as OpenCall, question),
         lost: (calls, reason, late, data) => {
           pool.conversations = pool.conversations.filter(({ over }) => !over)
@@ -411,6 +412,14 @@ export class ModernToLegacy {
 
     // Ask again for the missing answers.
     if (call.questions.size > 0) this.#wait(call)
+  }
+
+  #returned(call: OpenCall, result: RawObject): void {
+    const { exchange, request } = call
+    if (exchange === undefined)
+      return this.#answered(call, 200, resultMessage(request.id, writeObject(result)))
+    this.#settle(call)
+    giveResult(exchange, request.id, result)
   }
 
   #answered(call: OpenCall, status: number, message: string): void {

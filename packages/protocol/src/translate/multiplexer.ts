@@ -1,5 +1,12 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
-import { gravity, metaKey, statusOf, type DeclaredHeader, type ModernRequest } from '../modern.ts'
+import {
+  gravity,
+  metaKey,
+  paramsWithMeta,
+  statusOf,
+  type DeclaredHeader,
+  type ModernRequest,
+} from '../modern.ts'
 import { Table } from '../table.ts'
 import { noSuchTask, TaskOwners } from '../task-owners.ts'
 import {
@@ -85,7 +92,7 @@ export class ModernMultiplexer {
       sent.set('_meta', writeObject(sentMeta))
     }
 
-    this.#send(requestMessage(id, method, writeObject(sent)))
+    this.#send(requestMessage(id, method, paramsWithMeta({ params: sent, meta })))
   }
 
   /** Cancels the request of a client that has gone, by `notifications/cancelled`. */

@@ -20,15 +20,15 @@ export interface ModernTool {
 }
 
 /**
- * A modern server's result in the shape of 2025-11-25 and before. `learn` gets each tool of a list.
+ * Brings a modern server's result into the shape of 2025-11-25 and before, and changes `result` for
+ * it. `learn` gets each tool of a list.
  */
 export function legacyResult(
   method: string,
-  modern: RawObject,
+  result: RawObject,
   tool: ModernTool | undefined,
   learn: (name: string, tool: ModernTool) => void,
 ): string {
-  const result = new Map(modern)
   for (const name of ['resultType', 'ttlMs', 'cacheScope']) result.delete(name)
   const meta = readObject(result.get('_meta'))
   if (meta?.delete(metaKey.serverInfo) === true) {

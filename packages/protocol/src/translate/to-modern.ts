@@ -30,7 +30,7 @@ export function modernResult(
   method: string,
   result: RawObject,
   server: string | undefined,
-): string {
+): RawObject {
   if (!result.has('resultType')) result.set('resultType', '"complete"')
   if (cacheable.has(method)) {
     if (!result.has('ttlMs')) result.set('ttlMs', '0')
@@ -40,7 +40,7 @@ export function modernResult(
     result.set('tools', `[${(readArray(result.get('tools')) ?? []).map(modernTool).join(',')}]`)
   if (server !== undefined)
     result.set('_meta', withMember(result.get('_meta'), metaKey.serverInfo, server))
-  return writeObject(result)
+  return result
 }
 
 /** Removes how a tool runs: the gateway drives tasks of 2025-11-25 in place of the client. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import {
   errorAnswer,
   errorCode,
+  giveResult,
   metaKey,
   readObject,
   readString,
@@ -73,7 +74,7 @@ export class MemberCall implements Exchange {
     this.#context = context
   }
 
-  /** The request as the member gets it. */
+  /** The request as the member gets it. Changes `params`. */
   requestFor(id: string, params: RawObject): ModernRequest {
     const { method } = this.#request
     const meta = new Map(this.#request.meta)
@@ -88,7 +89,8 @@ export class MemberCall implements Exchange {
       this.#token = JSON.stringify(randomBytes(12).toString('base64url'))
       meta.set('progressToken', this.#token)
     }
-    return { id, method, meta, params: new Map(params).set('_meta', writeObject(meta)) }
+    params.delete('_meta')
+    return { id, method, meta, params }
   }
 
   tell(text: string): void {
@@ -112,11 +114,20 @@ export class MemberCall implements Exchange {
     const code = codeOf(error) ?? (status === 502 ? brokenOff : undefined)
     if (code === unreachable ? this.#waits() : this.#repeats(code)) return
 
+    const result = readObject(message?.get('result'))
+    if (result !== undefined) return this.give(result)
     this.#over = true
     this.#context.over()
-    const result = readObject(message?.get('result'))
-    if (result !== undefined) return this.#answerResult(result)
     this.#answerError(status, error)
+  }
+
+  give(result: RawObject): void {
+    if (this.#over) return
+    const { absences, member } = this.#context
+    absences.end(member.alias)
+    this.#over = true
+    this.#context.over()
+    this.#answerResult(result)
   }
 
   /** Sends a request again that has not reached its member, unless the member stays away. */
@@ -191,7 +202,7 @@ export class MemberCall implements Exchange {
 
     if (task !== undefined) return this.#showTask(result, task)
     const shown = showResult(method, result, member.alias, clashes)
-    this.#complete(new Map(this.#context.shorten(shown)))
+    this.#complete(this.#context.shorten(shown))
   }
 
   /** The member has made a task of the call. Its id means nothing outside the member. */
@@ -200,13 +211,13 @@ export class MemberCall implements Exchange {
     const taskId = own === undefined ? undefined : this.#context.sealTask(own)
     if (taskId === undefined)
       return this.#fail(200, 'It answers with a task whose id is missing or too long.')
-    this.#complete(new Map(result).set('taskId', JSON.stringify(taskId)))
+    this.#complete(result.set('taskId', JSON.stringify(taskId)))
   }
 
   /** Shows the state of a task, with its questions and its result. */
   #showTask(result: RawObject, task: string): void {
     const { member, clashes, shorten } = this.#context
-    const shown = new Map(result).set('resultType', '"complete"')
+    const shown = result.set('resultType', '"complete"')
     if (result.has('taskId')) shown.set('taskId', JSON.stringify(task))
 
     const asked = result.get('inputRequests')
@@ -229,17 +240,17 @@ export class MemberCall implements Exchange {
     const passed = passQuestions(result.get('inputRequests'), member.title, member.questions)
     if ('refused' in passed) return this.#fail(200, passed.refused)
 
-    const asked = new Map(result).set('inputRequests', passed.inputRequests)
+    const asked = result.set('inputRequests', passed.inputRequests)
     asked.set('requestState', JSON.stringify(sealState(result.get('requestState'))))
     this.#complete(asked)
   }
 
   #complete(result: RawObject): void {
-    const meta = new Map(readObject(result.get('_meta')))
+    const meta = readObject(result.get('_meta')) ?? new Map<string, string>()
     meta.set(metaKey.serverInfo, this.#context.serverInfo)
     result.set('_meta', writeObject(meta))
     if (!result.has('resultType')) result.set('resultType', '"complete"')
-    this.#client.answer(200, resultMessage(this.#request.id, writeObject(result)))
+    giveResult(this.#client, this.#request.id, result)
   }
 
   #answerError(status: number, error: RawObject): void {
