@@ -16,11 +16,12 @@ import { saidNothingFor } from './sessions/session.ts'
 /** The server that answers modern requests. `Caller` identifies a caller. */
 export interface ModernServer<Caller> {
   request(caller: Caller, request: ModernRequest, exchange: Exchange): void
-  /** The client of an exchange has left before its answer. */
-  gone(exchange: Exchange): void
+  /** The client of an exchange has left before its answer. A front says whose request it was. */
+  gone(exchange: Exchange, caller?: Caller): void
 }
 
-interface Open {
+interface Open<Caller> {
+  readonly caller: Caller
   readonly exchange: ModernExchange
   readonly request: ModernRequest
 }
@@ -34,7 +35,7 @@ function listens({ method }: ModernRequest): boolean {
 /** The HTTP side of modern requests. Each request has one exchange, which ends with its client. */
 export class ModernFront<Caller> {
   readonly #server: ModernServer<Caller>
-  readonly #open = new Table<Open>()
+  readonly #open = new Table<Open<Caller>>()
   #next = 0
   readonly #timer: NodeJS.Timeout
   readonly #answerTimeoutMs: number
@@ -82,10 +83,10 @@ export class ModernFront<Caller> {
 
     const exchange = new ModernExchange(response, monotonicNow())
     const key = String((this.#next += 1))
-    this.#open.set(key, { exchange, request: classified.request })
+    this.#open.set(key, { caller, exchange, request: classified.request })
     response.once('close', () => {
       this.#open.delete(key)
-      if (!response.writableFinished) this.#server.gone(exchange)
+      if (!response.writableFinished) this.#server.gone(exchange, caller)
     })
 
     this.#server.request(
@@ -101,15 +102,15 @@ export class ModernFront<Caller> {
 
   #tend(): void {
     const now = monotonicNow()
-    for (const { exchange, request } of this.#open.values())
-      if (now - exchange.heardAt >= this.#answerTimeoutMs && !listens(request))
-        this.#giveUp(exchange, request)
-      else exchange.keepAlive(now, keepAliveMs)
+    for (const open of this.#open.values())
+      if (now - open.exchange.heardAt >= this.#answerTimeoutMs && !listens(open.request))
+        this.#giveUp(open)
+      else open.exchange.keepAlive(now, keepAliveMs)
   }
 
   /** Ends a request about which the server has been silent for too long. */
-  #giveUp(exchange: ModernExchange, { id }: ModernRequest): void {
-    this.#server.gone(exchange)
+  #giveUp({ caller, exchange, request: { id } }: Open<Caller>): void {
+    this.#server.gone(exchange, caller)
     const reason = saidNothingFor(this.#answerTimeoutMs)
     exchange.answer(504, errorAnswer(id, errorCode.internal, reason))
   }

@@ -44,6 +44,8 @@ export class Assembly implements Warm {
   readonly server: AggregateServer
   readonly search: ModernServer<AggregateCaller>
   #definition: Definition
+  /** As raw JSON. */
+  #serverInfo: string
   #members: Members | undefined
   #known: AggregateState | undefined
   #clashing: ReadonlySet<string> | undefined
@@ -53,10 +55,8 @@ export class Assembly implements Warm {
   constructor(options: AssemblyOptions, definition: Definition) {
     this.#options = options
     this.#definition = definition
-    const serverInfo = (): string => {
-      const { name, version } = options
-      return JSON.stringify({ name, title: this.#definition.title, version })
-    }
+    this.#serverInfo = this.#describe()
+    const serverInfo = (): string => this.#serverInfo
     this.server = new AggregateServer({
       ...options,
       serverInfo,
@@ -75,7 +75,13 @@ export class Assembly implements Warm {
   /** Takes a changed definition. Open sessions go on with the new one. */
   redefine(definition: Definition): void {
     this.#definition = definition
+    this.#serverInfo = this.#describe()
     this.invalidate()
+  }
+
+  #describe(): string {
+    const { name, version } = this.#options
+    return JSON.stringify({ name, title: this.#definition.title, version })
   }
 
   get uid(): string {

@@ -25,14 +25,21 @@ export function showResult(
   const show = (uri: string): string => shownUri(alias, uri, clashes(uri))
   switch (method) {
     case 'tools/call':
+      if (!mayHaveResources(result.get('content'))) return result
       return changeArray(result, 'content', (block) => showBlock(block, show))
     case 'resources/read':
       return changeArray(result, 'contents', (part) => showUri(part, show))
     case 'prompts/get':
+      if (!mayHaveResources(result.get('messages'))) return result
       return changeArray(result, 'messages', (message) => showMessage(message, show))
     default:
       return result
   }
+}
+
+/** False for blocks without links and resources, which most results are, and which pass unread. */
+function mayHaveResources(raw = ''): boolean {
+  return raw.includes('resource') || raw.includes('\\u')
 }
 
 function showMessage(raw: string, show: (uri: string) => string): string {

@@ -4,7 +4,6 @@ import {
   classifyRequest,
   mayBeModern,
   type Classified,
-  type Exchange as Answering,
 } from '@mcp-gateway/protocol'
 import { GatewayError } from '../../core/errors.ts'
 import type { Principal } from '../../core/principal.ts'
@@ -43,7 +42,7 @@ export class AggregateFront implements AsyncDisposable {
   constructor(options: FrontOptions) {
     this.#options = options
     this.#sessions = new LegacySessions(options)
-    this.#modern = new ModernFront(allServers(), options.answerTimeoutMs)
+    this.#modern = new ModernFront(allServers, options.answerTimeoutMs)
   }
 
   take(request: IncomingMessage, response: ServerResponse): boolean {
@@ -127,13 +126,7 @@ interface Called {
 }
 
 /** All virtual servers as one. */
-function allServers(): ModernServer<Called> {
-  const servers = new WeakMap<Answering, ModernServer<AggregateCaller>>()
-  return {
-    request: ({ caller, server }, request, exchange) => {
-      servers.set(exchange, server)
-      server.request(caller, request, exchange)
-    },
-    gone: (exchange) => servers.get(exchange)?.gone(exchange),
-  }
+const allServers: ModernServer<Called> = {
+  request: ({ caller, server }, request, exchange) => server.request(caller, request, exchange),
+  gone: (exchange, called) => called?.server.gone(exchange),
 }

@@ -15,9 +15,9 @@ import type { Exchange } from '../../ingress/exchange.ts'
 import { ownerFailed, type Hop } from '../../ingress/peer-hop.ts'
 import type { Session as SealedSession, SessionSealer } from '../../ingress/session-sealer.ts'
 import { sessionIdOf } from '../../ingress/mcp-path.ts'
-import { readRevivableId, revivableId } from './revivable-id.ts'
+import { ownIdOf, readRevivableId, revivableId } from './revivable-id.ts'
 import type { SessionNotes } from './session-notes.ts'
-import { callerOf, rightsOf, type Served, type Visit } from './visit.ts'
+import { callerOf, sameRights, type Served, type Visit } from './visit.ts'
 
 export interface LegacySessionsOptions {
   /** Hands a request to the gateway process that holds its session. */
@@ -79,7 +79,7 @@ export class LegacySessions {
     const latest = visit.session && this.#latest.get(visit.session)
     for (const each of [visit, latest])
       if (each !== undefined && each.principal !== principal) {
-        const changed = rightsOf(each.principal) !== rightsOf(principal)
+        const changed = !sameRights(each.principal, principal)
         each.principal = principal
         if (changed) visit.served.changed()
       }
@@ -108,7 +108,7 @@ export class LegacySessions {
   /** Goes on with a legacy session, which may have begun in another process. */
   #proceed(visit: Visit, named: SealedSession, body: Buffer): void {
     const { exchange } = visit
-    const { id } = readRevivableId(named.upstreamId)
+    const id = ownIdOf(named.upstreamId)
     const known = this.#sessions.get(id)
     if (known !== undefined) return this.#goOn(known, visit, named.issuedAt, body)
 
@@ -194,8 +194,7 @@ export class LegacySessions {
     const before = this.#latest.get(session)?.principal
     visit.session = session
     this.#latest.set(session, visit)
-    if (before !== undefined && rightsOf(before) !== rightsOf(visit.principal))
-      visit.served.changed()
+    if (before !== undefined && !sameRights(before, visit.principal)) visit.served.changed()
   }
 
   #begin(
@@ -255,11 +254,15 @@ const binding: ReadonlySet<string | undefined> = new Set([
   'logging/setLevel',
   'resources/subscribe',
 ])
+/** The ends of these methods, and the beginning of an escape in which one may be written. */
+const bindingSigns = ['setLevel', 'subscribe', '\\u']
 
 function bindsSession({ method }: IncomingMessage, body: Buffer): boolean {
   if (method === 'DELETE') return true
+  if (method !== 'POST') return false
   // A batch may hold anything.
-  return method === 'POST' && (isArray(body) || binding.has(outline(body).method))
+  if (isArray(body)) return true
+  return bindingSigns.some((sign) => body.includes(sign)) && binding.has(outline(body).method)
 }
 
 function withoutSession(method: string | undefined): GatewayError {

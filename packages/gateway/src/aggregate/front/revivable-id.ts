@@ -24,6 +24,12 @@ export function revivableId(id: string, initialize: string): string {
   return greeting.length > longestGreeting ? id : `${id}~${greeting}`
 }
 
+/** The session's own id alone. */
+export function ownIdOf(text: string): string {
+  const end = text.indexOf('~')
+  return end === -1 ? text : text.slice(0, end)
+}
+
 export function readRevivableId(text: string): RevivableId {
   const [id = '', greeting] = text.split('~')
   if (greeting === undefined) return { id, greeting: undefined }

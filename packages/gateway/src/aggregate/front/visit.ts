@@ -67,9 +67,15 @@ export function sessionUidOf(uid: string, searches: boolean): string {
   return digest.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5')
 }
 
-/** Differs if one of two callers may do something that the other may not. */
-export function rightsOf({ id, issuer, roles }: Principal): string {
-  return JSON.stringify([issuer, id, ...roles])
+/** False if one of two callers may do something that the other may not. */
+export function sameRights(one: Principal, other: Principal): boolean {
+  if (one === other) return true
+  return (
+    one.id === other.id &&
+    one.issuer === other.issuer &&
+    one.roles.length === other.roles.length &&
+    one.roles.every((role, index) => role === other.roles[index])
+  )
 }
 
 function traceHeaders(headers: IncomingMessage['headers']): Record<string, string> {
