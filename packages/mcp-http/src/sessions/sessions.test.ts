@@ -36,6 +36,32 @@ function open(id: string): Session {
   return sessions.open(id, initialize, newResponse(), () => link) as Session
 }
 
+test('an answer that names its request reaches the client under the id that the client gave', () => {
+  const sent: string[] = []
+  const link = {
+    send: (line: Uint8Array) => void sent.push(Buffer.from(line).toString()),
+    unread: 0,
+    pause: () => undefined,
+    resume: () => undefined,
+    close: () => undefined,
+  }
+  const initialize = message('"id":0,"method":"initialize"')
+  const session = sessions.open('answered', initialize, newResponse(), () => link) as Session
+  const answered = (id: string): string => {
+    const response = newResponse()
+    const end = vi.spyOn(response, 'end')
+    session.post(message(`"id":${id},"method":"tools/call"`), response)
+    const serverId = /"id":("[^"]*"|\d+)/.exec(sent.at(-1) ?? '')?.[1] ?? ''
+    session.answer(serverId, `{"jsonrpc":"2.0","id":${serverId},"result":{"é":1}}`)
+    session.answer(serverId, `{"jsonrpc":"2.0","id":${serverId},"result":{"again":1}}`)
+    expect(end).toHaveBeenCalledTimes(1)
+    return String(end.mock.calls[0]?.[0])
+  }
+
+  for (const id of ['1', '"a"', '9007199254740993'])
+    expect(answered(id)).toBe(`{"jsonrpc":"2.0","id":${id},"result":{"é":1}}`)
+})
+
 test('an unused session ends after its idle time, at its server too', () => {
   open('unused')
   open('used')

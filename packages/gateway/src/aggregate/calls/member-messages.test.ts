@@ -54,6 +54,14 @@ describe('results of a member', () => {
     })
   })
 
+  test('a link whose type is written with escapes gets its address, too', () => {
+    const link = String.raw`{"type":"\u0072esource_lin\u006b","uri":"file:///a"}`
+    const raw = readObject(`{"content":[${link}]}`) as RawObject
+    expect(JSON.parse(writeObject(showResult('tools/call', raw, 'fs', never)))).toEqual({
+      content: [{ type: 'resource_link', uri: 'fs+file:///a' }],
+    })
+  })
+
   test('a result without addresses keeps its bytes', () => {
     const raw = readObject('{"content":[ {"type":"text","text":"x"} ], "n":1.0}') as RawObject
     expect(showResult('tools/call', raw, 'fs', never)).toBe(raw)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { readRevivableId, revivableId } from './revivable-id.ts'
+import { ownIdOf, readRevivableId, revivableId } from './revivable-id.ts'
 
 const initialize = (params: object): string =>
   JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params })
@@ -15,6 +15,7 @@ describe('the id of a session that any gateway can go on with', () => {
     expect(text).toMatch(/^abc~[A-Za-z0-9_-]+$/)
     const { id, greeting } = readRevivableId(text)
     expect(id).toBe('abc')
+    expect([ownIdOf(text), ownIdOf('abc')]).toEqual(['abc', 'abc'])
     expect(JSON.parse(greeting ?? '')).toEqual({
       jsonrpc: '2.0',
       id: 'revived',
