@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
+  Bag,
   errorAnswer,
   errorCode,
   paramHeaderMistake,
   type Classified,
   type Exchange,
   type ModernRequest,
-  Table,
 } from '@mcp-gateway/protocol'
 import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
@@ -35,8 +35,7 @@ function listens({ method }: ModernRequest): boolean {
 /** The HTTP side of modern requests. Each request has one exchange, which ends with its client. */
 export class ModernFront<Caller> {
   readonly #server: ModernServer<Caller>
-  readonly #open = new Table<Open<Caller>>()
-  #next = 0
+  readonly #open = new Bag<Open<Caller>>()
   readonly #timer: NodeJS.Timeout
   readonly #answerTimeoutMs: number
 
@@ -82,10 +81,9 @@ export class ModernFront<Caller> {
     }
 
     const exchange = new ModernExchange(response, monotonicNow())
-    const key = String((this.#next += 1))
-    this.#open.set(key, { caller, exchange, request: classified.request })
+    const open = this.#open.add({ caller, exchange, request: classified.request })
     response.once('close', () => {
-      this.#open.delete(key)
+      this.#open.delete(open)
       if (!response.writableFinished) this.#server.gone(exchange, caller)
     })
 
@@ -102,10 +100,10 @@ export class ModernFront<Caller> {
 
   #tend(): void {
     const now = monotonicNow()
-    for (const open of this.#open.values())
-      if (now - open.exchange.heardAt >= this.#answerTimeoutMs && !listens(open.request))
-        this.#giveUp(open)
-      else open.exchange.keepAlive(now, keepAliveMs)
+    for (const each of this.#open.values())
+      if (now - each.exchange.heardAt >= this.#answerTimeoutMs && !listens(each.request))
+        this.#giveUp(each)
+      else each.exchange.keepAlive(now, keepAliveMs)
   }
 
   /** Ends a request about which the server has been silent for too long. */

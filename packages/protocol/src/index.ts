@@ -10,7 +10,7 @@ export * from './json/raw-object.ts'
 export * from './server-eras.ts'
 export * from './framing/sse.ts'
 export { Pieces, TextPieces } from './pieces.ts'
-export { ObjectTable, Table } from './table.ts'
+export { Bag, ObjectTable, Table, type Slot } from './table.ts'
 export { noSuchTask, TaskOwners } from './task-owners.ts'
 export {
   initializedMessage,

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { ObjectTable, Table } from './table.ts'
+import { Bag, ObjectTable, Table, type Slot } from './table.ts'
 
 const ascending = (a: number, b: number): number => a - b
 
@@ -53,6 +53,36 @@ test('a table by objects holds what a Map would hold', () => {
         } else expect(table.get(object)).toBe(model.get(object))
         expect(table.values().toSorted(ascending)).toEqual([...model.values()].toSorted(ascending))
       }
+    }),
+  )
+})
+
+test('a bag holds what was put in and not taken out, in any order of both', () => {
+  const step = fc.tuple(fc.constantFrom('add', 'delete', 'find'), fc.nat({ max: 20 }))
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const bag = new Bag<number>()
+      const slots: Slot<number>[] = []
+      const model = new Set<Slot<number>>()
+      for (const [what, value] of steps) {
+        const slot = slots[value % Math.max(slots.length, 1)]
+        if (what === 'add') {
+          slots.push(bag.add(value))
+          model.add(slots.at(-1) as Slot<number>)
+        } else if (what === 'delete' && slot !== undefined)
+          expect(bag.delete(slot)).toBe(model.delete(slot))
+        else if (what === 'find') {
+          const found = bag.find((thing) => thing === value)
+          const isThere = [...model].some(({ thing }) => thing === value)
+          expect([found?.thing, found !== undefined && model.has(found)]).toEqual(
+            isThere ? [value, true] : [undefined, false],
+          )
+        }
+        for (const each of slots) expect(bag.has(each)).toBe(model.has(each))
+        expect(bag.size).toBe(model.size)
+      }
+      const things = [...model].map(({ thing }) => thing)
+      expect(bag.values().toSorted(ascending)).toEqual(things.toSorted(ascending))
     }),
   )
 })

@@ -78,3 +78,50 @@ export class ObjectTable<K extends object, T> {
     this.#ids = new WeakMap()
   }
 }
+
+/** The place of a thing in a `Bag`. */
+export interface Slot<T> {
+  readonly thing: T
+  place: number
+}
+
+/**
+ * Things without ids, which come and go in any order. Cheaper than a table, because V8 keeps each
+ * id of a table as a name, and than a `Map`, for the reason above.
+ */
+export class Bag<T> {
+  readonly #slots: Slot<T>[] = []
+
+  get size(): number {
+    return this.#slots.length
+  }
+
+  add(thing: T): Slot<T> {
+    const slot = { thing, place: this.#slots.length }
+    this.#slots.push(slot)
+    return slot
+  }
+
+  has(slot: Slot<T>): boolean {
+    return this.#slots[slot.place] === slot
+  }
+
+  delete(slot: Slot<T>): boolean {
+    if (!this.has(slot)) return false
+    const last = this.#slots.pop()
+    if (last === undefined || last === slot) return true
+    this.#slots[slot.place] = last
+    last.place = slot.place
+    return true
+  }
+
+  /** Looks at each thing, so it is for rare events. */
+  find(fits: (thing: T) => boolean): Slot<T> | undefined {
+    return this.#slots.find(({ thing }) => fits(thing))
+  }
+
+  /** A snapshot: later changes to the bag do not affect it. */
+  values(): T[] {
+    return this.#slots.map(({ thing }) => thing)
+  }
+}

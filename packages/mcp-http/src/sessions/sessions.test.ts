@@ -55,7 +55,8 @@ test('an answer that names its request reaches the client under the id that the 
     session.answer(serverId, `{"jsonrpc":"2.0","id":${serverId},"result":{"é":1}}`)
     session.answer(serverId, `{"jsonrpc":"2.0","id":${serverId},"result":{"again":1}}`)
     expect(end).toHaveBeenCalledTimes(1)
-    return String(end.mock.calls[0]?.[0])
+    const [body] = end.mock.calls[0] as unknown as [string | Uint8Array]
+    return Buffer.from(body as Uint8Array).toString()
   }
 
   for (const id of ['1', '"a"', '9007199254740993'])

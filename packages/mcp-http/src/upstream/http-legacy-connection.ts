@@ -1,4 +1,5 @@
 import {
+  Bag,
   errorAnswer,
   errorCode,
   errorData,
@@ -48,8 +49,7 @@ export class HttpLegacyConnection implements LegacyConnection {
   readonly #upstream: HttpUpstream
   readonly #listener: ConnectionListener
   readonly #answerTimeoutMs: number
-  readonly #open = new Table<{ abort(): void }>()
-  #next = 0
+  readonly #open = new Bag<{ abort(): void }>()
   /** Cancels the exchange or timer of each unanswered request, by the raw id of the request. */
   readonly #requests = new Table<() => void>()
   readonly #timers = new Set<NodeJS.Timeout>()
@@ -215,7 +215,6 @@ export class HttpLegacyConnection implements LegacyConnection {
    */
   #exchange(call: Call): void {
     const { method, headers, body, via } = call
-    const key = String((this.#next += 1))
     let status = 0
 
     const exchange = sendHttp(
@@ -240,7 +239,7 @@ export class HttpLegacyConnection implements LegacyConnection {
             if (this.#take(text, status, call)) exchange.finish()
           },
           end: (how) => {
-            this.#open.delete(key)
+            this.#open.delete(open)
             if (!this.#closed) this.#over(how, call)
           },
         },
@@ -248,11 +247,11 @@ export class HttpLegacyConnection implements LegacyConnection {
       ),
     )
 
-    this.#open.set(key, exchange)
+    const open = this.#open.add(exchange)
     if (via !== undefined)
       this.#requests.set(via, () => {
         exchange.abort()
-        this.#open.delete(key)
+        this.#open.delete(open)
       })
   }
 

@@ -1,6 +1,7 @@
 import { errorAnswer, metaKey } from '@mcp-gateway/protocol'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { aggregate, ScriptedMember } from '../../../test/fixtures/scripted-aggregate.ts'
+import { Absences } from './absences.ts'
 
 describe('a member that misses a capability of the client', () => {
   const refusing = (needed: object): ScriptedMember => {
@@ -43,4 +44,14 @@ describe('the capabilities of a client at a member', () => {
     const declared = a.requests.map((request) => request.meta.get(metaKey.clientCapabilities))
     expect(declared).toEqual(['{"elicitation":{"form":{}}}', '{"elicitation":{"form":{}}}'])
   })
+})
+
+test('a result that a member gives apart ends its absence, as one that it answers as text', () => {
+  const ended = vi.spyOn(Absences.prototype, 'end')
+  const a = new ScriptedMember('a')
+  a.answer = (_request, exchange) => exchange.give?.(new Map([['content', '[]']]))
+  const { message } = aggregate([a]).ask('tools/call', { name: 'a_run' })
+  expect(message.result).toMatchObject({ content: [], resultType: 'complete' })
+  expect(ended.mock.calls).toEqual([['a']])
+  ended.mockRestore()
 })

@@ -1,10 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ModernFront, type ModernServer } from '@mcp-gateway/mcp-http'
-import {
-  classifyRequest,
-  mayBeModern,
-  type Classified,
-} from '@mcp-gateway/protocol'
+import { classifyRequest, mayBeModern, type Classified } from '@mcp-gateway/protocol'
 import { GatewayError } from '../../core/errors.ts'
 import type { Principal } from '../../core/principal.ts'
 import type { Entrance } from '../../ingress/entrance.ts'

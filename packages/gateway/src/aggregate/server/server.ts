@@ -1,10 +1,10 @@
 import {
+  Bag,
   declaredHeaders,
   errorAnswer,
   errorCode,
   metaKey,
   modernVersion,
-  ObjectTable,
   readObject,
   readString,
   noSuchTask,
@@ -14,6 +14,7 @@ import {
   type Exchange,
   type ModernRequest,
   type RawObject,
+  type Slot,
 } from '@mcp-gateway/protocol'
 import type { InnerAct } from '../../audit/inner-act.ts'
 import type { Principal } from '../../core/principal.ts'
@@ -98,6 +99,7 @@ interface About {
 
 /** A call that a member works on. */
 interface OpenCall {
+  readonly client: Exchange
   readonly caller: AggregateCaller
   readonly member: Member
   readonly call: MemberCall
@@ -116,7 +118,7 @@ export class AggregateServer {
   readonly #options: AggregateOptions
   readonly #listening: Listening
   /** The calls that members work on. */
-  readonly #open = new ObjectTable<Exchange, OpenCall>()
+  readonly #open = new Bag<OpenCall>()
   /** Clients that left while they waited for the lists of members. */
   readonly #left = new WeakSet<Exchange>()
   readonly #absences = new Absences()
@@ -178,13 +180,13 @@ export class AggregateServer {
 
   /** The client of an exchange has left before its answer. */
   gone(exchange: Exchange): void {
-    const open = this.#open.get(exchange)
+    const open = this.#open.find(({ client }) => client === exchange)
     if (open === undefined) {
       this.#left.add(exchange)
       return void this.#listening.gone(exchange)
     }
-    this.#end(exchange, open)
-    open.member.gone(open.call)
+    this.#end(open)
+    open.thing.member.gone(open.thing.call)
   }
 
   /** True if a member is a server outside the runtime, which could be this gateway itself. */
@@ -219,9 +221,9 @@ export class AggregateServer {
     }
   }
 
-  #end(exchange: Exchange, { stopWatching }: OpenCall): void {
-    stopWatching?.()
-    this.#open.delete(exchange)
+  #end(open: Slot<OpenCall>): void {
+    open.thing.stopWatching?.()
+    this.#open.delete(open)
   }
 
   /** Ends listen streams in order, so that clients open them elsewhere. Calls go on. */
@@ -523,13 +525,20 @@ export class AggregateServer {
       runsTwice: mayRunTwice(request, tool),
       again: () => repeat(),
       absences: this.#absences,
-      over: () => this.#end(exchange, open),
+      over: () => this.#end(open),
     })
     const refused = (): boolean => (act.denied = true)
     const stopWatching =
       called === undefined ? undefined : member.watchDenials(caller.principal(), original, refused)
-    const open: OpenCall = { caller, member, call, original, act, stopWatching }
-    this.#open.set(exchange, open)
+    const open = this.#open.add({
+      client: exchange,
+      caller,
+      member,
+      call,
+      original,
+      act,
+      stopWatching,
+    })
     const send = (): void => {
       const sent = call.requestFor(String((this.#next += 1)), params)
       const declaredHeaders = called === undefined ? [] : headersOf(called)
@@ -537,7 +546,7 @@ export class AggregateServer {
     }
     // The member forgets the first sending before the next one; the client may leave meanwhile.
     const repeat = (): void => {
-      if (this.#open.get(exchange) === open) send()
+      if (this.#open.has(open)) send()
     }
     send()
   }
