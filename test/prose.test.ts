@@ -53,6 +53,16 @@ function looksLikeSource(path: string): boolean {
 
 const ofTopFolder = /^(?:packages|deploy|docs|openapi|samples|scripts)\//
 
+/** Lines that are too long, as `document:line`. Tables, titles and code keep their lines. */
+function wideLines(document: string): string[] {
+  const text = readFileSync(join(root, document), 'utf8')
+  const prose = text.replaceAll(/^ *```[\s\S]*?^ *```/gm, (code) => code.replaceAll(/./g, ''))
+  return prose
+    .split('\n')
+    .flatMap((line, index) => (line.length > 100 && !/^[|#]/.test(line) ? [index + 1] : []))
+    .map((number) => `${document}:${number}`)
+}
+
 /** The comments of a source file, each as one text. Directives of tools are none. */
 function commentsOf(file: string): string[] {
   const text = readFileSync(join(root, file), 'utf8')
@@ -111,6 +121,10 @@ describe('The text of this repository', () => {
 
   test('no text says “cannot” in two words', () => {
     expect(filesWith(/\bcan\s+not\b/i)).toEqual([])
+  })
+
+  test('the prose of documents has at most 100 columns', () => {
+    expect(listed('*.md').flatMap(wideLines)).toEqual([])
   })
 
   test('documents name only files that exist', () => {

@@ -1,6 +1,12 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { FixtureProcess, GatewayProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
+import {
+  type Era,
+  FixtureProcess,
+  GatewayProcess,
+  quoted,
+  stdioFixtures,
+} from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { toLegacyServer } from './baseline.ts'
 import {
@@ -127,7 +133,7 @@ beforeAll(async () => {
     // Each question that a modern client leaves open holds a child.
     const environmentVariables = {
       MCP_COMMAND: command,
-      MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+      MCP_ARGS: quoted(words),
       MCP_WARM_SPARES: '3',
     }
     await register({

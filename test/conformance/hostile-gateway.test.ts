@@ -1,4 +1,4 @@
-import { GatewayProcess, stdioFixtures } from '@mcp-gateway/testkit'
+import { GatewayProcess, quoted, stdioFixtures } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hostileTools } from '../../packages/testkit/src/conformance/hostile-behaviours.ts'
 
@@ -23,7 +23,7 @@ beforeAll(async () => {
     const [command = '', ...words] = hostile(era)
     const environmentVariables = {
       MCP_COMMAND: command,
-      MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+      MCP_ARGS: quoted(words),
     }
     await gateway.api('POST', '/adapters', {
       name: `${era}-stdio`,

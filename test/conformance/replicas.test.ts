@@ -6,12 +6,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
+  type Era,
   FixtureProcess,
   freePort,
   programs,
+  quoted,
   RoundRobin,
   stdioFixtures,
-  type Era,
 } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
@@ -35,7 +36,7 @@ async function bridge(era: Era): Promise<string> {
   const [command = '', ...words] = stdioFixtures.conformance(era)
   const environment = {
     MCP_COMMAND: command,
-    MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+    MCP_ARGS: quoted(words),
     MCPGW_REPLICA_NAME: `${era}-stdio-0`,
     PORT: '0',
   }

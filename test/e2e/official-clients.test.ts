@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { GatewayProcess, officialServer } from '@mcp-gateway/testkit'
+import { GatewayProcess, officialServer, quoted } from '@mcp-gateway/testkit'
 import {
   Client as ClientV2,
   StreamableHTTPClientTransport as HttpV2,
@@ -86,8 +86,6 @@ afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
 })
-
-const quoted = (words: readonly string[]): string => words.map((word) => `'${word}'`).join(' ')
 
 async function register(name: string, words: readonly string[]): Promise<URL> {
   const created = await gateway.api('POST', '/adapters', {

@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { GatewayProcess, skipNote } from '@mcp-gateway/testkit'
+import { GatewayProcess, quoted, skipNote } from '@mcp-gateway/testkit'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { binaries, install } from './real-servers/install.ts'
@@ -41,8 +41,6 @@ afterAll(() => {
   rmSync(place.folder, { recursive: true, force: true })
 })
 
-const word = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
-
 /** Starts the server as an adapter, and calls its tool by clients of both eras. */
 async function use(
   gateway: GatewayProcess,
@@ -57,7 +55,7 @@ async function use(
     imageVersion: '1',
     environmentVariables: {
       MCP_COMMAND: command,
-      MCP_ARGS: args.map(word).join(' '),
+      MCP_ARGS: quoted(args),
       ...server.environment?.(place),
     },
   })

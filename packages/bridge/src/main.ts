@@ -196,7 +196,7 @@ async function main(): Promise<void> {
   if (environment['MCPGW_OWNER'] === undefined && settings.upstream.kind === 'stdio') {
     const mark = newMark('MCPGW_OWNER')
     server[mark.name] = mark.value
-    warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: stopGraceMs / 1000 })
+    warden = startWarden({ mark: mark.text, graceSeconds: stopGraceMs / 1000 })
   }
 
   const fail = (message: string): void => {

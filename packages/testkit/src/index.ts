@@ -12,7 +12,7 @@ export {
 export { hasEnded } from './has-ended.ts'
 export { IdentityProvider, type Account, type Shape } from './identity-provider.ts'
 export { PgBouncer, PostgresServer, type PostgresSettings } from './postgres-server.ts'
-export { azureServer, officialServer, programs } from './programs.ts'
+export { azureServer, officialServer, programs, quoted } from './programs.ts'
 export { brokenAnswers, RawAnswers, sneakyAnswers } from './raw-answers.ts'
 export { passOn, RoundRobin } from './round-robin.ts'
 export { selfSigned } from './self-signed.ts'

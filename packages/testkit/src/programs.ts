@@ -29,3 +29,8 @@ export function azureServer(): string {
     'index.js',
   )
 }
+
+/** Joins words to a text that a shell, and `MCP_ARGS`, split into the same words. */
+export function quoted(words: readonly string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')
+}

@@ -1,3 +1,11 @@
 export { ArgumentError, checkArguments, splitArguments } from './arguments.ts'
 export { lastWords } from './last-words.ts'
-export { endMarked, newMark, startWarden, type Warden, type WardenOptions } from './warden.ts'
+export {
+  endMarked,
+  markOf,
+  newMark,
+  startWarden,
+  type Mark,
+  type Warden,
+  type WardenOptions,
+} from './warden.ts'

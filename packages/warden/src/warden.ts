@@ -86,9 +86,21 @@ while look "$1"; [ -n "$left" ]; do
 done
 `
 
+/** A variable by which processes are found again. */
+export interface Mark {
+  readonly name: string
+  readonly value: string
+  /** `NAME=value`, as in the environment of a process. */
+  readonly text: string
+}
+
+export function markOf(name: string, value: string): Mark {
+  return { name, value, text: `${name}=${value}` }
+}
+
 /** A mark for the environment of processes, unique to its owner. */
-export function newMark(name: string): { readonly name: string; readonly value: string } {
-  return { name, value: randomBytes(16).toString('hex') }
+export function newMark(name: string): Mark {
+  return markOf(name, randomBytes(16).toString('hex'))
 }
 
 export interface WardenOptions {

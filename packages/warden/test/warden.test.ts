@@ -66,7 +66,7 @@ describe.runIf(linux)(`the end of marked processes${note}`, () => {
   ])('the warden ends %s', async (_what, script, count) => {
     const mark = newMark('MCPGW_TEST')
     const tag = await run(script, mark, count)
-    expect(await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })).toBe(true)
+    expect(await endMarked({ mark: mark.text, graceSeconds: 0.3 })).toBe(true)
     expect(processesWith(tag)).toEqual([])
   })
 
@@ -87,7 +87,7 @@ describe.runIf(linux)(`the end of marked processes${note}`, () => {
       run(forever, newMark('MCPGW_TEST')),
       run(forever, { name: mark.name, value: `${mark.value}0` }),
     ])
-    await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
+    await endMarked({ mark: mark.text, graceSeconds: 0.3 })
     expect(processesWith(ours)).toEqual([])
     // A shell that calls a program has two processes for a moment.
     await expect.poll(() => others.map((tag) => processesWith(tag).length)).toEqual([1, 1, 1])
@@ -99,7 +99,7 @@ describe.runIf(linux)(`the end of marked processes${note}`, () => {
     const child = children.at(-1) as ChildProcess
     const exit = once(child, 'exit')
     await expect.poll(() => minds(child.pid, 15)).toBe(true)
-    await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 5 })
+    await endMarked({ mark: mark.text, graceSeconds: 5 })
     expect(await exit).toEqual([0, null])
     expect(processesWith(tag)).toEqual([])
   })
@@ -112,7 +112,7 @@ describe.runIf(linux)(`the end of marked processes${note}`, () => {
 describe.runIf(linux)(`a warden${note}`, () => {
   test('the warden ends marked processes when its owner lets go, and then itself', async () => {
     const mark = newMark('MCPGW_TEST')
-    const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
+    const warden = startWarden({ mark: mark.text, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)
     // The warden runs by then, and ends nothing until its owner lets go.
     await expect.poll(() => isDeaf(processesWith(mark.value)[0])).toBe(true)
@@ -125,7 +125,7 @@ describe.runIf(linux)(`a warden${note}`, () => {
 
   test('the warden outlives the signals of a terminal, and is replaced when killed', async () => {
     const mark = newMark('MCPGW_TEST')
-    const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
+    const warden = startWarden({ mark: mark.text, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)
     await expect.poll(() => isDeaf(processesWith(mark.value)[0])).toBe(true)
     const [pid = 0] = processesWith(mark.value)

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { freePort, hasEnded, type GatewayProcess } from '@mcp-gateway/testkit'
+import { freePort, type GatewayProcess, hasEnded, quoted } from '@mcp-gateway/testkit'
 import { observe, type Outcome } from './behaviours.ts'
 import { clients, type ClientKind, type Peer, type Target } from './clients.ts'
 import { behaviours, type Behaviour, type Server } from './servers.ts'
@@ -22,7 +22,6 @@ export async function register(
   gateway: GatewayProcess,
   { name, transport, command, environment }: Server,
 ): Promise<void> {
-  const words = command.slice(1).map((word) => `'${word}'`)
   const { status, body } = await gateway.api('POST', '/adapters', {
     name,
     imageVersion: '1.0.0',
@@ -32,7 +31,7 @@ export async function register(
           imageName: 'mcp-proxy',
           environmentVariables: {
             MCP_COMMAND: command[0],
-            MCP_ARGS: words.join(' '),
+            MCP_ARGS: quoted(command.slice(1)),
             ...environment,
           },
         }),

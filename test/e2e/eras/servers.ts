@@ -87,22 +87,22 @@ export interface Server {
 
 /**
  * Says on standard error that the server has read a cancellation. No official server does. It
- * changes nothing else. Its code has no single quotes: they would end a word of `MCP_ARGS`.
+ * changes nothing else.
  */
 const spy = `data:text/javascript,${encodeURIComponent(`
-  import http from "node:http"
+  import http from 'node:http'
   const watch = (stream) => {
     const { emit } = stream
     stream.emit = function (name, data) {
-      if (name === "data" && String(data).includes("notifications/cancelled"))
-        console.error("heard a cancellation")
+      if (name === 'data' && String(data).includes('notifications/cancelled'))
+        console.error('heard a cancellation')
       return emit.apply(this, arguments)
     }
   }
   watch(process.stdin)
   const { emit } = http.Server.prototype
   http.Server.prototype.emit = function (name, request) {
-    if (name === "request") watch(request)
+    if (name === 'request') watch(request)
     return emit.apply(this, arguments)
   }
 `)}`

@@ -1,5 +1,5 @@
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
-import { GatewayProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
+import { type Era, GatewayProcess, quoted, stdioFixtures } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 /** The settings of operators about eras, over both transports of the server. */
@@ -26,7 +26,7 @@ async function register(era: Era, transport: 'http' | 'stdio', fields: object): 
           imageName: 'mcp-proxy',
           environmentVariables: {
             MCP_COMMAND: command,
-            MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+            MCP_ARGS: quoted(words),
           },
         }
   const created = await gateway.api('POST', '/adapters', {

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { freePort, hasEnded, type GatewayProcess } from '@mcp-gateway/testkit'
+import { freePort, type GatewayProcess, hasEnded, quoted } from '@mcp-gateway/testkit'
 import type { SdkClient, SdkServer } from './languages.ts'
 
 /** The steps of a client with a server, and the expected result of each. */
@@ -76,10 +76,7 @@ export async function register(
           imageName: 'mcp-proxy',
           environmentVariables: {
             MCP_COMMAND: command[0],
-            MCP_ARGS: command
-              .slice(1)
-              .map((word) => `'${word}'`)
-              .join(' '),
+            MCP_ARGS: quoted(command.slice(1)),
           },
         }),
   })

@@ -57,7 +57,7 @@ export class StdioChild implements Child {
     })
 
     const { pid } = this.#process
-    if (pid !== undefined) this.#family = new Family(pid, `${mark.name}=${mark.value}`)
+    if (pid !== undefined) this.#family = new Family(pid, mark.text)
     this.#lines = this.#openLines()
     const framer = this.#openFramer()
     const errors = new LogLines((line) => this.#logLine(line))

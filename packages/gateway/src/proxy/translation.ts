@@ -7,7 +7,7 @@ import {
 } from '@mcp-gateway/mcp-http'
 import { classifyRequest } from '@mcp-gateway/protocol'
 import { GatewayError, unknownSession } from '../core/errors.ts'
-import { mayWrite, type Permit } from '../core/permission.ts'
+import { mayWrite } from '../core/permission.ts'
 import { callerKey, partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Silences } from '../core/silences.ts'
@@ -175,18 +175,23 @@ export class Translation {
     const known = this.#known(call.permit.resource)?.era
     if (known !== undefined) return decide(known)
 
-    const { exchange, permit } = call
+    const { exchange } = call
     exchange.waits((reason) => exchange.fail(reason))
-    when(this.#probe(permit, upstream), exchange, decide)
+    when(this.#probe(call, upstream), exchange, decide)
   }
 
-  #probe(
-    { resource, principal }: Permit<'use', Adapter>,
-    upstream: Upstream,
-  ): Promise<Era | undefined> {
+  #probe({ permit, exchange }: Call, upstream: Upstream): Promise<Era | undefined> {
+    const { resource, principal } = permit
     const server = this.#server(resource)
     const boundMs = probeMs(this.#options.handshakeMs)
-    server.probing ??= probe(this.#upstream(server, upstream, principal), boundMs)
+    const way = this.#upstream(server, upstream, principal)
+    // Two gateways that ask each other find the loop at once, rather than wait for each other.
+    const { 'cdn-loop': loop } = exchange.request.headers
+    const headers = (): string[] => [
+      ...way.headers(),
+      ...(loop === undefined ? [] : ['cdn-loop', String(loop)]),
+    ]
+    server.probing ??= probe({ ...way, headers }, boundMs)
       .then(({ era, heard, spoke }) => {
         this.#noteHeard(server, heard, spoke)
         Object.assign(server, { era, legacySide: undefined, probedAt: monotonicNow() })
@@ -210,7 +215,7 @@ export class Translation {
     const server = this.#server(resource)
     const keepsStateless = resource.spec.legacyLeg === 'passthrough'
     server.learning ??= Promise.all([
-      this.#known(resource)?.era ?? this.#probe(call.permit, upstream),
+      this.#known(resource)?.era ?? this.#probe(call, upstream),
       greet(this.#upstream(server, upstream, principal), keepsStateless),
     ])
       .then(([, legacySide]) => void Object.assign(server, { legacySide }))

@@ -98,7 +98,7 @@ export class ToolFront implements AsyncDisposable {
     }
 
     const { replica: owner, upstreamId } = this.#options.sealer.open(sealed, routerUid, principal)
-    const lost = (unsent: boolean): void => exchange.fail(ownerFailed(unsent))
+    const lost = (repeatable: boolean): void => exchange.fail(ownerFailed(repeatable))
     // A request that was handed over is for this process or for nobody, because the address of a
     // process that is gone may now belong to another.
     if (owner !== this.#options.hop.self && !exchange.isHandedOver)

@@ -598,16 +598,17 @@ describe('resources that a caller may not see (A21)', () => {
     const costOf = async (name: string): Promise<number[]> => {
       for (const spy of reads) spy.mockClear()
       const stranger = principal('stranger')
+      const request = { principal: stranger, name, ifMatch: undefined }
       const works = [
         registry.records.get(stranger, name),
         registry.permitLogs(stranger, name),
-        registry.replace(stranger, name, {}, undefined),
-        registry.patch(stranger, name, {}, 3),
-        registry.ownership.transfer(stranger, name, {}, undefined),
-        registry.ownership.offer(stranger, name, {}, undefined),
-        registry.ownership.decline(stranger, name, undefined),
-        registry.restart(stranger, name, undefined),
-        registry.delete(stranger, name, undefined),
+        registry.replace(request, {}),
+        registry.patch({ ...request, ifMatch: 3 }, {}),
+        registry.ownership.transfer(request, {}),
+        registry.ownership.offer(request, {}),
+        registry.ownership.decline(request),
+        registry.restart(request),
+        registry.delete(request),
       ]
       const outcomes = await Promise.allSettled(works)
       expect(

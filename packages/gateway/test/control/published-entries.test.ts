@@ -1,3 +1,4 @@
+import { quoted } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from '../fixtures/gateway.ts'
 
@@ -18,9 +19,6 @@ beforeAll(async () => {
   gateway = await TestGateway.open()
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
-
-/** Quotes a text as one shell word. */
-const word = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 
 /** Makes the adapter of an entry, by the table of docs/mcp-json.md. */
 function adapterOf(entry: Entry): Record<string, unknown> {
@@ -51,7 +49,7 @@ function adapterOf(entry: Entry): Record<string, unknown> {
     imageVersion: '1',
     environmentVariables: {
       MCP_COMMAND: program,
-      MCP_ARGS: args.map(word).join(' '),
+      MCP_ARGS: quoted(args),
       ...(cwd === undefined ? {} : { MCP_CWD: cwd }),
       ...env,
     },

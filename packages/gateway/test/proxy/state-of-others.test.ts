@@ -1,4 +1,4 @@
-import { IdentityProvider, stdioFixtures } from '@mcp-gateway/testkit'
+import { IdentityProvider, quoted, stdioFixtures } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway, type Exchange } from '../fixtures/gateway.ts'
 import { messagesOf, modernRequest } from '../fixtures/mcp-requests.ts'
@@ -71,7 +71,7 @@ async function register(
           imageName: 'mcp-proxy',
           environmentVariables: {
             MCP_COMMAND: command,
-            MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+            MCP_ARGS: quoted(words),
           },
         }
   return gateway.register({ ...program, requiredRoles: ['user'], ...more })

@@ -9,7 +9,7 @@ import { adminRole, hasRole, type Principal } from '../../core/principal.ts'
 import { defined } from '../../lib/defined.ts'
 import type { PermittedStore } from '../../store/permitted.ts'
 import type { Space } from '../../store/store.ts'
-import { OwnedRecords, type Written } from '../owned/owned-records.ts'
+import { OwnedRecords, type RecordRequest, type Written } from '../owned/owned-records.ts'
 import { validate } from '../validation.ts'
 
 export interface ApiKeyRegistryOptions {
@@ -60,13 +60,9 @@ export class ApiKeyRegistry {
     return { resource, text, warnings }
   }
 
-  async patch(
-    principal: Principal,
-    id: string,
-    patch: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<ApiKey>> {
-    return this.records.act({ principal, name: id, ifMatch }, 'write', async (permit) => {
+  async patch(request: RecordRequest, patch: unknown): Promise<Written<ApiKey>> {
+    const { principal } = request
+    return this.records.act(request, 'write', async (permit) => {
       checkPerson(principal)
       const { value, warnings } = await validate(ApiKeyPatch, patch)
       const spec = this.#patched(principal, permit.resource, value)
@@ -111,10 +107,11 @@ export class ApiKeyRegistry {
   }
 
   /** Revokes a key, and returns it. */
-  async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<ApiKey> {
-    return this.records.act({ principal, name: id, ifMatch }, 'write', async (permit) => {
+  async delete(request: RecordRequest): Promise<ApiKey> {
+    const { principal, name } = request
+    return this.records.act(request, 'write', async (permit) => {
       // A key may revoke itself, so that anyone who finds a key can end it.
-      if (principal.apiKey !== id) checkPerson(principal)
+      if (principal.apiKey !== name) checkPerson(principal)
       return this.records.delete(permit)
     })
   }

@@ -2,7 +2,7 @@ import type { Endpoint, ListQuery, PageQuery } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Principal } from '../../core/principal.ts'
 import type { Stored } from '../../core/resource.ts'
-import type { OwnedRecord, OwnedRecords, Written } from './owned-records.ts'
+import type { OwnedRecord, OwnedRecords, RecordRequest, Written } from './owned-records.ts'
 import { afterCursor, sendPage } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
 import { serve, type Call } from '../serve.ts'
@@ -16,24 +16,14 @@ export interface OwnedRegistry<R extends OwnedRecord, W extends Written<R>, D> {
   /** Further checks before the body of a change is read. */
   checkChange?(principal: Principal): void
   create(principal: Principal, body: unknown): Promise<W>
-  patch(
-    principal: Principal,
-    name: string,
-    patch: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<R>>
+  patch(request: RecordRequest, patch: unknown): Promise<Written<R>>
   /** Deletes a record, and returns it. `query` is that of the contract. */
-  delete(principal: Principal, name: string, ifMatch: number | undefined, query: D): Promise<R>
+  delete(request: RecordRequest, query: D): Promise<R>
 }
 
 export interface ReplacingRegistry<R extends OwnedRecord> {
   readonly records: Readable<R>
-  replace(
-    principal: Principal,
-    name: string,
-    body: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<R>>
+  replace(request: RecordRequest, body: unknown): Promise<Written<R>>
 }
 
 type Readable<R extends OwnedRecord> = Pick<OwnedRecords<R>, 'get' | 'list' | 'permit'>
@@ -65,14 +55,16 @@ export function addOwned<R extends OwnedRecord, W extends Written<R>, E extends 
 ): void {
   addCreate(app, calls.create, registry, options)
   addReads(app, calls, registry, options)
-  addPatch(app, calls.patch, registry, options)
+  addChange(app, calls.patch, registry.records, {
+    ...options,
+    change: (request, patch) => registry.patch(request, patch),
+    check: (principal) => registry.checkChange?.(principal),
+  })
 
   serve(app, calls.delete, async (call) => {
-    const { principal, name, request, reply } = call
     const query = call.query()
-    const version = await versionOf(call, registry)
-    request.subject = await registry.delete(principal, name, version, query)
-    return reply.send()
+    call.request.subject = await registry.delete(await requestOf(call, registry), query)
+    return call.reply.send()
   })
 }
 
@@ -118,68 +110,61 @@ function addReads<R extends OwnedRecord>(
   })
 }
 
-function addPatch<R extends OwnedRecord>(
-  app: FastifyInstance,
-  endpoint: Endpoint,
-  registry: Pick<OwnedRegistry<R, never, never>, 'records' | 'checkChange' | 'patch'>,
-  {
-    view,
-    bodyLimit,
-    secretBody,
-  }: Pick<OwnedOptions<R, never>, 'view' | 'bodyLimit' | 'secretBody'>,
-): void {
-  serve(
-    app,
-    endpoint,
-    async (call) => {
-      const { principal, name, request, reply } = call
-      const version = await versionOf(call, registry)
-      const { resource, warnings } = await registry.patch(principal, name, request.body, version)
-      return answer(reply, resource, view(resource, warnings))
-    },
-    {
-      bodyLimit,
-      secretBody,
-      async check(principal, name) {
-        await registry.records.permit(principal, 'write', name)
-        registry.checkChange?.(principal)
-      },
-    },
-  )
-}
-
 /** Adds the route that replaces a record. */
 export function addReplace<R extends OwnedRecord>(
   app: FastifyInstance,
   endpoint: Endpoint,
   registry: ReplacingRegistry<R>,
-  { view, bodyLimit, secretBody }: OwnedOptions<R, Written<R>>,
+  options: OwnedOptions<R, Written<R>>,
+): void {
+  addChange(app, endpoint, registry.records, {
+    ...options,
+    change: (request, body) => registry.replace(request, body),
+  })
+}
+
+interface ChangeOptions<R extends OwnedRecord> extends Pick<
+  OwnedOptions<R, never>,
+  'view' | 'bodyLimit' | 'secretBody'
+> {
+  readonly change: (request: RecordRequest, body: unknown) => Promise<Written<R>>
+  /** Further checks before the body is read. */
+  readonly check?: (principal: Principal) => void
+}
+
+/** Adds a route that changes a record by a body. */
+function addChange<R extends OwnedRecord>(
+  app: FastifyInstance,
+  endpoint: Endpoint,
+  records: Readable<R>,
+  { view, bodyLimit, secretBody, change, check }: ChangeOptions<R>,
 ): void {
   serve(
     app,
     endpoint,
     async (call) => {
-      const { principal, name, request, reply } = call
-      const version = await versionOf(call, registry)
-      const { resource, warnings } = await registry.replace(principal, name, request.body, version)
-      return answer(reply, resource, view(resource, warnings))
+      const request = await requestOf(call, { records })
+      const { resource, warnings } = await change(request, call.request.body)
+      return answer(call.reply, resource, view(resource, warnings))
     },
     {
       bodyLimit,
       secretBody,
       async check(principal, name) {
-        await registry.records.permit(principal, 'write', name)
+        await records.permit(principal, 'write', name)
+        check?.(principal)
       },
     },
   )
 }
 
-/** The version that the caller has read, if the request names one. */
-export function versionOf(
+/** The record that a call is about, with the version that the caller has read, if it names one. */
+export async function requestOf(
   { principal, name, request }: Pick<Call, 'principal' | 'name' | 'request'>,
   { records }: { readonly records: { get(principal: Principal, name: string): Promise<Stored> } },
-): Promise<number | undefined> {
-  return ifMatch(request, () => records.get(principal, name))
+): Promise<RecordRequest> {
+  const version = await ifMatch(request, () => records.get(principal, name))
+  return { principal, name, ifMatch: version }
 }
 
 /** Answers with a body about a record, and with its tag. */

@@ -29,13 +29,9 @@ export class Ownership<R extends OwnedRecord, Held> {
    * Changes the owner: an administrator names the new owner, or the caller accepts an offer. The
    * former owner keeps the access that its roles give.
    */
-  async transfer(
-    principal: Principal,
-    name: string,
-    body: unknown,
-    ifMatch: number | undefined,
-  ): Promise<R> {
-    return this.#give({ principal, name, ifMatch }, body, async (to, stored) => {
+  async transfer(request: RecordRequest, body: unknown): Promise<R> {
+    const { principal } = request
+    return this.#give(request, body, async (to, stored) => {
       const isOwner = samePrincipal(to, stored.owner)
       if (isOwner && samePrincipal(to, principal)) return stored
       const permit = authorizeTransfer(principal, stored, to)
@@ -47,14 +43,9 @@ export class Ownership<R extends OwnedRecord, Held> {
   }
 
   /** Offers the record to somebody, who need not accept. A new offer replaces the one before. */
-  async offer(
-    principal: Principal,
-    name: string,
-    body: unknown,
-    ifMatch: number | undefined,
-  ): Promise<R> {
-    return this.#give({ principal, name, ifMatch }, body, async (to, stored) => {
-      const permit = authorize(principal, 'offer', stored)
+  async offer(request: RecordRequest, body: unknown): Promise<R> {
+    return this.#give(request, body, async (to, stored) => {
+      const permit = authorize(request.principal, 'offer', stored)
       if (samePrincipal(to, stored.owner))
         throw new GatewayError('validation_failed', {
           mistakes: [{ pointer: '/id', code: 'already_owner', detail: 'is its owner' }],
@@ -66,9 +57,9 @@ export class Ownership<R extends OwnedRecord, Held> {
   }
 
   /** Withdraws or refuses an offer. */
-  async decline(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
-    return this.#records.act({ principal, name, ifMatch }, 'decline', async (permit) => {
-      const { kind, offeredTo } = permit.resource
+  async decline(request: RecordRequest): Promise<R> {
+    return this.#records.act(request, 'decline', async (permit) => {
+      const { kind, name, offeredTo } = permit.resource
       if (offeredTo === undefined)
         throw new GatewayError('not_found', {
           detail: `The ${kind} '${name}' is offered to nobody, so there is no offer to decline.`,

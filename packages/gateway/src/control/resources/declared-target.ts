@@ -55,7 +55,7 @@ export class DeclaredTarget implements Target {
       const registry = this.#registry(kind)
       const { resource } = await (stored === undefined
         ? registry.create(principal, body, by)
-        : registry.replaceDeclared(principal, name, body, by))
+        : registry.replace({ principal, name, ifMatch: undefined }, body, by))
       return { resource, changed: resource.version !== stored?.version }
     })
     if (stored === undefined) return 'created'
@@ -66,14 +66,15 @@ export class DeclaredTarget implements Target {
     const { principal, source } = this.#options
     const by: SourceWriter = { source, file, adopt: false }
     await this.#recorded({ kind, name, act: 'delete' }, async () => {
-      const resource = await this.#registry(kind).delete(principal, name, undefined, by)
+      const request = { principal, name, ifMatch: undefined }
+      const resource = await this.#registry(kind).delete(request, by)
       return { resource, changed: true }
     })
   }
 
   #registry(
     kind: Resource['kind'],
-  ): Pick<Registry<Resource, { name: string }>, 'create' | 'replaceDeclared' | 'delete'> {
+  ): Pick<Registry<Resource, { name: string }>, 'create' | 'replace' | 'delete'> {
     const { kinds } = this.#options
     return kind === 'adapter'
       ? new Registry(kinds.adapter, this.#options)

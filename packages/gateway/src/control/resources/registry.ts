@@ -83,39 +83,15 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   /** `ifMatch` is the version that the caller has read, if given. */
-  async replace(
-    principal: Principal,
-    name: string,
-    body: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<R>> {
-    return this.#change({ principal, name, ifMatch }, { sendsCode: true }, (stored) =>
-      this.#bodies.replaced(principal, body, stored),
-    )
-  }
-
-  /** Replaces a resource by its declaration in a source of files. */
-  async replaceDeclared(
-    principal: Principal,
-    name: string,
-    body: unknown,
-    by: SourceWriter,
-  ): Promise<Written<R>> {
-    const request = { principal, name, ifMatch: undefined }
+  async replace(request: RecordRequest, body: unknown, by?: SourceWriter): Promise<Written<R>> {
     return this.#change(request, { by, sendsCode: true }, (stored) =>
-      this.#bodies.replaced(principal, body, stored),
+      this.#bodies.replaced(request.principal, body, stored),
     )
   }
 
-  async patch(
-    principal: Principal,
-    name: string,
-    patch: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<R>> {
-    const sendsCode = givesCode(patch)
-    return this.#change({ principal, name, ifMatch }, { sendsCode }, (stored) =>
-      this.#bodies.patched(principal, patch, stored),
+  async patch(request: RecordRequest, patch: unknown): Promise<Written<R>> {
+    return this.#change(request, { sendsCode: givesCode(patch) }, (stored) =>
+      this.#bodies.patched(request.principal, patch, stored),
     )
   }
 
@@ -123,8 +99,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
    * Requests a restart of all replicas, and changes nothing else.
    * @throws GatewayError `runs_elsewhere`
    */
-  async restart(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
-    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
+  async restart(request: RecordRequest): Promise<R> {
+    return this.records.act(request, 'write', async (permit) => {
       const { resource: stored } = permit
       checkRunsHere(stored, 'there is nothing here to restart')
       return this.#replace(permit, {
@@ -136,16 +112,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   /** Deletes the resource, and returns it. */
-  async delete(
-    principal: Principal,
-    name: string,
-    ifMatch: number | undefined,
-    by?: SourceWriter,
-  ): Promise<R> {
-    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
+  async delete(request: RecordRequest, by?: SourceWriter): Promise<R> {
+    return this.records.act(request, 'write', async (permit) => {
       this.#checkWriter(permit.resource, by)
       const deleted = await this.records.delete(permit)
-      this.#options.nudge(name)
+      this.#options.nudge(request.name)
       return deleted
     })
   }

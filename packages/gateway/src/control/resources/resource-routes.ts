@@ -7,9 +7,9 @@ import type { Silences } from '../../core/silences.ts'
 import type { Runtime } from '../../runtime/runtime.ts'
 import type { Kind } from '../kinds/kind.ts'
 import { addLogs, type LogRouteOptions } from './log-route.ts'
-import { addOwned, addReplace, answer, versionOf } from '../owned/owned-routes.ts'
+import { addOwned, addReplace, answer, requestOf } from '../owned/owned-routes.ts'
 import { Registry, type RegistryOptions } from './registry.ts'
-import { serve, type Call } from '../serve.ts'
+import { serve } from '../serve.ts'
 import { statusOf } from './status.ts'
 
 export interface ResourceRouteOptions extends RegistryOptions, LogRouteOptions {
@@ -57,9 +57,8 @@ export function addResources<R extends Resource, Input extends { readonly name: 
     )
 
   serve(app, calls.restart, async (call) => {
-    const { principal, name, reply } = call
-    const resource = await registry.restart(principal, name, await versionOf(call, registry))
-    return answer(reply, resource, await status(principal, resource))
+    const resource = await registry.restart(await requestOf(call, registry))
+    return answer(call.reply, resource, await status(call.principal, resource))
   })
 
   serve(app, calls.status, async ({ principal, name, request }) => {
@@ -81,19 +80,12 @@ function addOwnership<R extends Resource, Input extends { readonly name: string 
       await registry.records.permit(principal, 'read', name)
     },
   }
-  const written = async (call: Call, give: 'transfer' | 'offer'): Promise<R> =>
-    registry.ownership[give](
-      call.principal,
-      call.name,
-      call.request.body,
-      await versionOf(call, registry),
-    )
-
   serve(
     app,
     calls.transfer,
     async (call) => {
-      const resource = await written(call, 'transfer')
+      const request = await requestOf(call, registry)
+      const resource = await registry.ownership.transfer(request, call.request.body)
       return answer(call.reply, resource, resource.owner)
     },
     names,
@@ -103,19 +95,15 @@ function addOwnership<R extends Resource, Input extends { readonly name: string 
     app,
     calls.offer,
     async (call) => {
-      const resource = await written(call, 'offer')
+      const request = await requestOf(call, registry)
+      const resource = await registry.ownership.offer(request, call.request.body)
       return answer(call.reply, resource, resource.offeredTo)
     },
     names,
   )
 
   serve(app, calls.decline, async (call) => {
-    const { principal, name, request, reply } = call
-    request.subject = await registry.ownership.decline(
-      principal,
-      name,
-      await versionOf(call, registry),
-    )
-    return reply.send()
+    call.request.subject = await registry.ownership.decline(await requestOf(call, registry))
+    return call.reply.send()
   })
 }

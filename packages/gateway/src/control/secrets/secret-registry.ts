@@ -11,7 +11,7 @@ import { usersOf } from '../../secrets/users.ts'
 import type { PermittedCollection, PermittedStore } from '../../store/permitted.ts'
 import type { Space } from '../../store/store.ts'
 import { tableOf } from '../../lib/json/table-of.ts'
-import { OwnedRecords, type Written } from '../owned/owned-records.ts'
+import { OwnedRecords, type RecordRequest, type Written } from '../owned/owned-records.ts'
 import { renames, validate, type Warning } from '../validation.ts'
 
 export interface SecretRegistryOptions {
@@ -62,22 +62,12 @@ export class SecretRegistry {
     return { resource, warnings }
   }
 
-  async replace(
-    principal: Principal,
-    name: string,
-    body: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<Secret>> {
-    return this.#change(principal, name, ifMatch, (stored) => specOf(body, stored))
+  async replace(request: RecordRequest, body: unknown): Promise<Written<Secret>> {
+    return this.#change(request, (stored) => specOf(body, stored))
   }
 
-  async patch(
-    principal: Principal,
-    name: string,
-    patch: unknown,
-    ifMatch: number | undefined,
-  ): Promise<Written<Secret>> {
-    return this.#change(principal, name, ifMatch, async (stored) => {
+  async patch(request: RecordRequest, patch: unknown): Promise<Written<Secret>> {
+    return this.#change(request, async (stored) => {
       const { value: given, warnings } = await validate(SecretPatch, patch)
       const { value, values, ...rest } = given
       const named = value === undefined ? values : { ...values, [onlyKey]: value }
@@ -85,7 +75,7 @@ export class SecretRegistry {
         Object.keys(stored.spec.values).map((key) => [key, maskedValue]),
       )
       const merged = mergePatch(
-        { ...stored.spec, name, values: masks },
+        { ...stored.spec, name: stored.name, values: masks },
         { ...rest, ...(named === undefined ? {} : { values: named }) },
       )
       return { ...(await specOf(merged, stored)), warnings }
@@ -98,26 +88,22 @@ export class SecretRegistry {
    * @throws GatewayError `secret_in_use` without `force`
    */
   async delete(
-    principal: Principal,
-    name: string,
-    ifMatch: number | undefined,
+    request: RecordRequest,
     { force }: z.output<typeof SecretDeletion>,
   ): Promise<Secret> {
-    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
-      if (!force) await this.#checkUnused(principal, permit.resource)
+    return this.records.act(request, 'write', async (permit) => {
+      if (!force) await this.#checkUnused(request.principal, permit.resource)
       return this.records.delete(permit)
     })
   }
 
   async #change(
-    principal: Principal,
-    name: string,
-    ifMatch: number | undefined,
+    request: RecordRequest,
     change: (
       stored: Secret,
     ) => Promise<{ readonly spec: SecretSpec; readonly warnings: readonly Warning[] }>,
   ): Promise<Written<Secret>> {
-    return this.records.act({ principal, name, ifMatch }, 'write', async (permit) => {
+    return this.records.act(request, 'write', async (permit) => {
       const { spec, warnings } = await change(permit.resource)
       const secret = { ...permit.resource, spec }
       const resource = await this.records.replace(permit, secret, (_, space) =>

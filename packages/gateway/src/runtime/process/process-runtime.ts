@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
-import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/warden'
+import { endMarked, markOf, newMark, startWarden, type Warden } from '@mcp-gateway/warden'
 import { ReplicaDirectory } from '../../core/directories/directory.ts'
 import type { Workload, WorkloadStatus } from '../../core/workload.ts'
 import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
 import type { OpenRuntimeOptions } from '../open-options.ts'
 import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
 import { RunningWorkload } from './running-workload.ts'
-import { openSurroundings, type Mark, type Surroundings } from './surroundings.ts'
+import { openSurroundings, type Surroundings } from './surroundings.ts'
 
 /**
  * Runs replicas as processes of this machine. Ends leftover processes of an earlier gateway that
@@ -18,28 +18,23 @@ import { openSurroundings, type Mark, type Surroundings } from './surroundings.t
 export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
   const lock = takeLock(options.dataDir)
   // The mark names the real folder, whichever path the configuration uses.
-  const data = {
-    name: 'MCPGW_DATA',
-    value: createHash('sha256').update(realpathSync(options.dataDir)).digest('hex').slice(0, 32),
-  }
-  if (lock.wasAbandoned && !(await endMarked({ mark: textOf(data), graceSeconds: 1 })))
+  const digest = createHash('sha256')
+    .update(realpathSync(options.dataDir))
+    .digest('hex')
+    .slice(0, 32)
+  const data = markOf('MCPGW_DATA', digest)
+  if (lock.wasAbandoned && !(await endMarked({ mark: data.text, graceSeconds: 1 })))
     options.log.error('processes that an earlier gateway left could not be ended')
 
   const owner = newMark('MCPGW_OWNER')
   const surroundings = await openSurroundings(options, { data, owner })
-  const ownerMark = textOf(owner)
   const warden = startWarden({
-    mark: ownerMark,
+    mark: owner.text,
     graceSeconds: options.settings.stopGraceSeconds,
     group: surroundings.groups?.folder,
   })
 
-  return new ProcessRuntime(options, surroundings, { ownerMark, warden, lock })
-}
-
-/** The mark as it stands in the environment of a process. */
-function textOf({ name, value }: Mark): string {
-  return `${name}=${value}`
+  return new ProcessRuntime(options, surroundings, { ownerMark: owner.text, warden, lock })
 }
 
 function takeLock(dataDir: string): ProcessLock {

@@ -1,4 +1,5 @@
 import { openSync } from 'node:fs'
+import type { Mark } from '@mcp-gateway/warden'
 import { inheritedDescriptors } from '../../lib/inherited-descriptors.ts'
 import { ListeningSockets } from '../../lib/net/socket-owner.ts'
 import type { OpenRuntimeOptions } from '../open-options.ts'
@@ -18,12 +19,6 @@ export interface Surroundings {
   readonly listening: ListeningSockets
   readonly pace: OutputPace
   readonly covers: readonly ('ignore' | number)[]
-}
-
-/** A variable by which processes are found again. */
-export interface Mark {
-  readonly name: string
-  readonly value: string
 }
 
 /** `data` marks the processes of this data folder, `owner` those of this gateway's process. */

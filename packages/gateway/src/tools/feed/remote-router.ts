@@ -43,10 +43,10 @@ export class RemoteRouter {
     const sealed = sessionIdOf(exchange.request)
     if (sealed === undefined) return this.#tryOne(exchange, this.#order())
     const { replica: owner } = this.#options.sealer.open(sealed, routerUid, exchange.principal)
-    this.#send(owner, exchange, (unsent) => exchange.fail(ownerFailed(unsent)))
+    this.#send(owner, exchange, (repeatable) => exchange.fail(ownerFailed(repeatable)))
   }
 
-  /** Tries the tool gateways in order. A sent request may have run, so it goes to no other. */
+  /** Tries the tool gateways in order. A request that must not run twice goes to no other. */
   #tryOne(exchange: Exchange, [name, ...others]: readonly string[]): void {
     if (name === undefined)
       return exchange.fail(
@@ -55,8 +55,8 @@ export class RemoteRouter {
           headers: { 'retry-after': '1' },
         }),
       )
-    this.#send(name, exchange, (unsent) => {
-      if (unsent) return this.#tryOne(exchange, others)
+    this.#send(name, exchange, (repeatable) => {
+      if (repeatable) return this.#tryOne(exchange, others)
       exchange.fail(
         new GatewayError('upstream_failed', {
           detail: 'The tool gateway broke off. The request may have run.',
@@ -65,7 +65,7 @@ export class RemoteRouter {
     })
   }
 
-  #send(name: string, exchange: Exchange, failed: (unsent: boolean) => void): void {
+  #send(name: string, exchange: Exchange, failed: (repeatable: boolean) => void): void {
     const { hop } = this.#options
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1)
     let settled = false
@@ -78,10 +78,10 @@ export class RemoteRouter {
     }
     exchange.response.once('close', settle)
     exchange.note({ replica: name })
-    hop.forward(name, exchange, (unsent) => {
+    hop.forward(name, exchange, (repeatable) => {
       settle()
-      if (unsent) this.#restsUntil.set(name, monotonicNow() + restMs)
-      failed(unsent)
+      if (repeatable) this.#restsUntil.set(name, monotonicNow() + restMs)
+      failed(repeatable)
     })
   }
 

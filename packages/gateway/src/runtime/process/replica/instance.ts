@@ -149,7 +149,7 @@ export class Instance {
       child,
       ended,
       isServer: !launch.tellsSignalsByCode,
-      mark: `${mark.name}=${mark.value}`,
+      mark: mark.text,
       group: group?.folder,
     }
 

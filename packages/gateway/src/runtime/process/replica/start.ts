@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { newMark } from '@mcp-gateway/warden'
+import { newMark, type Mark } from '@mcp-gateway/warden'
 import { defined } from '../../../lib/defined.ts'
 import type { Log } from '../../../telemetry/log.ts'
 import { held, type ControlGroup, type ControlGroups } from '../control-groups.ts'
@@ -21,7 +21,7 @@ export interface StartOptions {
 /** All that a start needs, before anything runs. */
 export interface Prepared {
   readonly launch: Launch
-  readonly mark: ReturnType<typeof newMark>
+  readonly mark: Mark
 }
 
 /** @throws Error that the system would give for a missing command */
