@@ -15,6 +15,7 @@ import type { Adapter, Resource } from '../core/resource.ts'
 import type { Exchange } from '../ingress/exchange.ts'
 import type { Session, SessionSealer } from '../ingress/session-sealer.ts'
 import { monotonicNow } from '../lib/clock.ts'
+import { gatewaysIn } from '../upstream/loop-mark.ts'
 import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { answerCall, opensSession, stateOf, type Call } from './call.ts'
@@ -76,8 +77,9 @@ interface Server {
    * asked.
    */
   heard: boolean | undefined
-  probing: Promise<Era | undefined> | undefined
-  learning: Promise<void> | undefined
+  /** By the gateways that the request has passed. */
+  readonly probing: Map<string, Promise<Era | undefined>>
+  readonly learning: Map<string, Promise<void>>
 }
 
 /** Knows which era each server speaks, and translates for clients of the other era. */
@@ -186,20 +188,19 @@ export class Translation {
     const boundMs = probeMs(this.#options.handshakeMs)
     const way = this.#upstream(server, upstream, principal)
     // Two gateways that ask each other find the loop at once, rather than wait for each other.
-    const { 'cdn-loop': loop } = exchange.request.headers
+    const passed = gatewaysIn(exchange.request.headers)
     const headers = (): string[] => [
       ...way.headers(),
-      ...(loop === undefined ? [] : ['cdn-loop', String(loop)]),
+      ...(passed === '' ? [] : ['cdn-loop', passed]),
     ]
-    server.probing ??= probe({ ...way, headers }, boundMs)
-      .then(({ era, heard, spoke }) => {
-        this.#noteHeard(server, heard, spoke)
+    return once(server.probing, passed, async () => {
+      const { era, heard, spoke } = await probe({ ...way, headers }, boundMs)
+      this.#noteHeard(server, heard, spoke)
+      // The caller may have made the names up, so that the server refuses this question alone.
+      if (passed === '' || era !== undefined)
         Object.assign(server, { era, legacySide: undefined, probedAt: monotonicNow() })
-        return era
-      })
-      // A failure must not stand for later requests.
-      .finally(() => (server.probing = undefined))
-    return server.probing
+      return era
+    })
   }
 
   #noteHeard(server: Server, heard: boolean, spoke: boolean): void {
@@ -214,13 +215,14 @@ export class Translation {
     const { resource, principal } = call.permit
     const server = this.#server(resource)
     const keepsStateless = resource.spec.legacyLeg === 'passthrough'
-    server.learning ??= Promise.all([
-      this.#known(resource)?.era ?? this.#probe(call, upstream),
-      greet(this.#upstream(server, upstream, principal), keepsStateless),
-    ])
-      .then(([, legacySide]) => void Object.assign(server, { legacySide }))
-      .finally(() => (server.learning = undefined))
-    when(server.learning, call.exchange, () => decide(server))
+    const learning = once(server.learning, gatewaysIn(call.exchange.request.headers), async () => {
+      const [, legacySide] = await Promise.all([
+        this.#known(resource)?.era ?? this.#probe(call, upstream),
+        greet(this.#upstream(server, upstream, principal), keepsStateless),
+      ])
+      Object.assign(server, { legacySide })
+    })
+    when(learning, call.exchange, () => decide(server))
   }
 
   /** Answers a call by work of the engine, rather than by the bytes of the server. */
@@ -356,8 +358,8 @@ export class Translation {
       legacySide: undefined,
       probedAt: Number.NEGATIVE_INFINITY,
       heard: undefined,
-      probing: undefined,
-      learning: undefined,
+      probing: new Map(),
+      learning: new Map(),
       translator: new Translator({
         upstream: (key) =>
           this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
@@ -393,6 +395,18 @@ export class Translation {
     const session = id === undefined ? undefined : translator.sessions.get(id)
     return (session && this.#callers.get(session)) ?? opener
   }
+}
+
+/** Does work that nobody does for this key now, or waits for the one who does. */
+function once<T>(
+  running: Map<string, Promise<T>>,
+  key: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  let found = running.get(key)
+  // A failure must not stand for later requests.
+  if (found === undefined) running.set(key, (found = work().finally(() => running.delete(key))))
+  return found
 }
 
 /** True if a server of both eras serves legacy clients from its modern side. */
