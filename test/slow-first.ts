@@ -2,7 +2,7 @@ import { BaseSequencer, type TestSpecification, type TestSequencerConstructor } 
 
 /**
  * Starts the named files first, in this order, so that no worker runs a slow file alone at the end.
- * Without figures of earlier runs, Vitest starts the largest file first.
+ * The others follow by project, because a shared process ends when the next file is of another one.
  */
 export function slowFirst(...names: readonly string[]): TestSequencerConstructor {
   const rank = ({ moduleId }: TestSpecification): number => {
@@ -11,7 +11,11 @@ export function slowFirst(...names: readonly string[]): TestSequencerConstructor
   }
   return class extends BaseSequencer {
     override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-      return (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other))
+      const sorted = (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other))
+      const projects = [...new Set(sorted.map(({ project }) => project))]
+      const place = (file: TestSpecification): number =>
+        rank(file) < names.length ? -1 : projects.indexOf(file.project)
+      return sorted.toSorted((one, other) => place(one) - place(other))
     }
   }
 }

@@ -1,9 +1,10 @@
 import { execFile, spawn } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { idKey } from '@mcp-gateway/protocol'
+import { cacheFolder } from '@mcp-gateway/testkit'
 
 /** The places of the members on which the gateway decides. */
 export const decisivePaths = [
@@ -42,12 +43,16 @@ const environment = {
   GO111MODULE: 'off',
 }
 const folder = fileURLToPath(new URL('.', import.meta.url))
-const cache = fileURLToPath(new URL('../../.cache/readers', import.meta.url))
+const sources = ['readers.ts', 'reader.go', 'java', 'rust'].map((name) => join(folder, name))
+const cache = cacheFolder('readers', ...sources)
 
 const run = (command: string, ...args: string[]): Promise<unknown> =>
   promisify(execFile)(command, args, { env: environment, maxBuffer: 2 ** 26 })
 
-/** Gives the reader, if its toolchain is here. `fetch` needs the network, and `build` does not. */
+/**
+ * Gives the reader, if its toolchain is here. `fetch` needs the network, and `build` does not. Both
+ * run once for each state of their sources.
+ */
 async function built(
   toolchain: readonly string[],
   fetch: () => Promise<unknown>,
@@ -61,13 +66,18 @@ async function built(
     )
     if (isThere === false) return { missing: `'${program}' is not installed.` }
   }
-  mkdirSync(cache, { recursive: true })
-  try {
-    await fetch()
-  } catch (error) {
-    return { missing: `Its packages cannot be fetched: ${String(error).slice(0, 500)}` }
+
+  const done = join(cache, `.${toolchain[0]}-done`)
+  if (!existsSync(done)) {
+    mkdirSync(cache, { recursive: true })
+    try {
+      await fetch()
+    } catch (error) {
+      return { missing: `Its packages cannot be fetched: ${String(error).slice(0, 500)}` }
+    }
+    await build()
+    writeFileSync(done, '')
   }
-  await build()
   return { read: (texts) => linesOf(command, args, texts) }
 }
 
@@ -110,16 +120,13 @@ const copyDependencies = 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1
 function java(reader: string): ReturnType<Reader['open']> {
   const target = join(cache, 'java')
   const [libraries, classes] = [join(target, 'lib'), join(target, 'classes')]
-  const [pom, fetched] = [join(folder, 'java/pom.xml'), join(target, 'pom.xml')]
+  const pom = join(folder, 'java/pom.xml')
   const path = `${libraries}/*${delimiter}${classes}`
   return built(
     ['java', 'javac', 'mvn'],
     async () => {
-      // Maven takes seconds to find that everything is there.
-      if (existsSync(fetched) && readFileSync(fetched).equals(readFileSync(pom))) return
       rmSync(target, { recursive: true, force: true })
       await run('mvn', '-q', '-B', '-f', pom, `-DoutputDirectory=${libraries}`, copyDependencies)
-      copyFileSync(pom, fetched)
     },
     () => run('javac', '-cp', path, '-d', classes, join(folder, 'java/Reader.java')),
     'java',

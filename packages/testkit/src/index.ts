@@ -1,3 +1,4 @@
+export { cacheFolder } from './cache-folder.ts'
 export { FixtureProcess, stdioFixtures, type Era } from './conformance/fixture-process.ts'
 export type { Probe } from './conformance/hostile-behaviours.ts'
 export { freePort } from './free-port.ts'

@@ -1,12 +1,15 @@
 import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { cacheFolder } from '@mcp-gateway/testkit'
 
 const run = promisify(execFile)
-const cache = fileURLToPath(new URL('../../../.cache/real-servers', import.meta.url))
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+const cache = cacheFolder('real-servers', here('servers.ts'), here('install.ts'))
+/** Users of sandboxes run it, and may not enter the home of the user who runs the tests. */
+const uvFolder = here('../../../.cache/uv')
 const uvVersion = '0.13.9'
 const installMs = 300_000
 
@@ -14,7 +17,7 @@ const installMs = 300_000
 export const binaries = {
   npm: join(cache, 'npm/node_modules/.bin'),
   python: join(cache, 'bin'),
-  uv: join(cache, 'uv/bin'),
+  uv: join(uvFolder, 'bin'),
 }
 
 export interface Package {
@@ -24,7 +27,7 @@ export interface Package {
 }
 
 /**
- * Installs the packages into a cache that git ignores.
+ * Installs the packages into the user's cache.
  * @returns why one of the sources cannot be used here: no network, no Python
  */
 export async function install(
@@ -33,26 +36,18 @@ export async function install(
 ): Promise<{ readonly npm: string | undefined; readonly PyPI: string | undefined }> {
   mkdirSync(cache, { recursive: true })
   const [fromNpm, fromPypi] = await Promise.all([
-    reasonOf(() => once('npm', npm, () => installNpm(npm))),
-    reasonOf(() => once('python', python, () => installPython(python))),
+    reasonOf(() => once('npm', () => installNpm(npm))),
+    reasonOf(() => installUv().then(() => once('python', () => installPython(python)))),
   ])
   return { npm: fromNpm, PyPI: fromPypi }
 }
 
-/** Installs the packages unless these very versions are there. */
-async function once(
-  what: string,
-  packages: readonly Package[],
-  installing: () => Promise<unknown>,
-): Promise<void> {
-  const names = packages
-    .map(({ package: name, version, with: other = '' }) => `${name}@${version}${other}`)
-    .join(' ')
-  const digest = createHash('sha256').update(names).digest('hex').slice(0, 16)
-  const done = join(cache, `${what}-${digest}`)
+/** Installs packages unless they are in the cache, whose name changes with their versions. */
+async function once(source: string, installing: () => Promise<unknown>): Promise<void> {
+  const done = join(cache, `.${source}-done`)
   if (existsSync(done)) return
   await installing()
-  writeFileSync(done, names)
+  writeFileSync(done, '')
 }
 
 async function installNpm(packages: readonly Package[]): Promise<void> {
@@ -63,24 +58,24 @@ async function installNpm(packages: readonly Package[]): Promise<void> {
   })
 }
 
+async function installUv(): Promise<void> {
+  if (existsSync(join(binaries.uv, 'uv'))) return
+  rmSync(uvFolder, { recursive: true, force: true })
+  await run('python3', ['-m', 'venv', uvFolder], { timeout: installMs })
+  const words = ['install', '--quiet', `uv==${uvVersion}`]
+  await run(join(binaries.uv, 'pip'), words, { timeout: installMs })
+}
+
 /** Each package gets an environment of its own, as with `uvx`, because they need different SDKs. */
 async function installPython(packages: readonly Package[]): Promise<void> {
-  const venv = join(cache, 'uv')
-  const uv = join(venv, 'bin/uv')
-  if (!existsSync(uv)) {
-    rmSync(venv, { recursive: true, force: true })
-    await run('python3', ['-m', 'venv', venv], { timeout: installMs })
-    await run(join(venv, 'bin/pip'), ['install', '--quiet', `uv==${uvVersion}`], {
-      timeout: installMs,
-    })
-  }
+  const uv = join(binaries.uv, 'uv')
   const env = {
     ...process.env,
     UV_TOOL_DIR: join(cache, 'tools'),
     UV_TOOL_BIN_DIR: binaries.python,
   }
   for (const { package: name, version, with: other } of packages) {
-    const flags = ['--python', join(venv, 'bin/python'), '--force']
+    const flags = ['--python', 'python3', '--force']
     const beside = other === undefined ? [] : ['--with', other]
     await run(uv, ['tool', 'install', ...flags, ...beside, `${name}==${version}`], {
       env,

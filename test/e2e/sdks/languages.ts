@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { cacheFolder } from '@mcp-gateway/testkit'
 
 export type Era = 'legacy' | 'modern'
 
@@ -37,8 +37,9 @@ export interface Sdk {
 }
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const cacheRoot = fileURLToPath(new URL('../../../.cache/sdks/', import.meta.url))
-const cacheOf = (name: string): string => join(cacheRoot, name)
+/** Another one for every change of the programs, or of their builds in this file. */
+const cacheOf = (name: string): string =>
+  cacheFolder(`sdk-${name}`, join(here, name), fileURLToPath(import.meta.url))
 
 /** The ways to start one server program: its words, and the versions that it then speaks. */
 function serversOf(
@@ -194,37 +195,24 @@ export const sdks: readonly Sdk[] = [
   java('2.2'),
 ]
 
-/** Changes with every file of a build. */
-function stampOf({ name, build }: Sdk): string {
-  const hash = createHash('sha256').update(JSON.stringify(build))
-  if (build.length > 0)
-    for (const file of readdirSync(join(here, name), { recursive: true, withFileTypes: true }))
-      if (file.isFile()) hash.update(readFileSync(join(file.parentPath, file.name)))
-  return hash.digest('hex')
-}
-
-function stampFile(name: string): string {
-  return join(cacheRoot, `${name}.stamp`)
-}
+/** The file that says that a build went through. */
+const doneFile = (name: string): string => join(cacheOf(name), '.done')
 
 /** Gives the reason why the programs of an SDK cannot run; undefined if they can. */
 export function missing(sdk: Sdk): string | undefined {
   const [tool = '', ...words] = sdk.needs
   if (spawnSync(tool, words).status !== 0) return `${tool} is not installed, or is too old`
   if (sdk.build.length === 0) return undefined
-  const file = stampFile(sdk.name)
-  const built = existsSync(file) && readFileSync(file, 'utf8') === stampOf(sdk)
-  return built ? undefined : 'its programs are not built: run npm run sdks'
+  return existsSync(doneFile(sdk.name)) ? undefined : 'its programs are not built: run npm run sdks'
 }
 
 /** Builds the programs that are not built yet. */
 export function build(sdk: Sdk): void {
   if (missing(sdk)?.startsWith('its') !== true) return
-  rmSync(stampFile(sdk.name), { force: true })
   mkdirSync(cacheOf(sdk.name), { recursive: true })
   for (const [command = '', ...words] of sdk.build) {
     const { status } = spawnSync(command, words, { cwd: join(here, sdk.name), stdio: 'inherit' })
     if (status !== 0) throw new Error(`${sdk.name} was not built: ${command} ${words.join(' ')}`)
   }
-  writeFileSync(stampFile(sdk.name), stampOf(sdk))
+  writeFileSync(doneFile(sdk.name), '')
 }

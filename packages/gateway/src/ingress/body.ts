@@ -123,6 +123,30 @@ function checkLength(batch: Buffer): void {
     })
 }
 
+/**
+ * True if the request does no harm when it runs twice: it ends a session, opens a stream, or has one
+ * message that changes nothing outside its session.
+ */
+export function isRepeatable({ method }: IncomingMessage, body: Buffer | null): boolean {
+  return method !== 'POST' || (body !== null && repeatable.has(methodOf(body) ?? ''))
+}
+
+const repeatable: ReadonlySet<string> = new Set([
+  'completion/complete',
+  'initialize',
+  'logging/setLevel',
+  'ping',
+  'prompts/get',
+  'prompts/list',
+  'resources/list',
+  'resources/read',
+  'resources/subscribe',
+  'resources/templates/list',
+  'resources/unsubscribe',
+  'server/discover',
+  'tools/list',
+])
+
 /** The raw id of the request in a body, which may hold anything. */
 export function requestedId(body: Buffer | null): string {
   try {

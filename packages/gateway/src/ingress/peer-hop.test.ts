@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
 import { PeerDirectory, type Peer } from '../core/directories/peers.ts'
@@ -14,6 +14,7 @@ interface Received {
   readonly method: string
   readonly url: string
   readonly rawHeaders: readonly string[]
+  readonly connection?: Socket | undefined
 }
 
 const listening = async (server: Server): Promise<number> => {
@@ -25,7 +26,7 @@ const listening = async (server: Server): Promise<number> => {
 /** Gives the request of a hop as the owner receives it. */
 async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<Received> {
   let seen: IncomingMessage | undefined
-  const owner = createServer((request, response) => {
+  const owner = createServer({ keepAliveTimeout: 75_000 }, (request, response) => {
     seen = request
     response.writeHead(207, { 'x-owner': 'yes', 'content-type': 'text/plain' }).end('done')
   })
@@ -58,8 +59,8 @@ async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<Rece
     'yes',
     'done',
   ])
-  const { method = '', url = '', rawHeaders = [] } = seen ?? {}
-  return { method, url, rawHeaders }
+  const { method = '', url = '', rawHeaders = [], socket } = seen ?? {}
+  return { method, url, rawHeaders, connection: socket }
 }
 
 /** A process that takes hops. It has run for long. */
@@ -100,6 +101,12 @@ const withHeader = (received: Received, name: string, value: string): Received =
 }
 
 describe('a request that one gateway hands to another', () => {
+  test('an idle connection ends, though its owner offers to keep it for longer', async () => {
+    const { connection } = await handOver([key])
+    expect(connection?.closed).toBe(false)
+    await expect.poll(() => connection?.closed, { timeout: 10_000 }).toBe(true)
+  })
+
   test('a handed-over request arrives as its caller, also while keys change', async () => {
     const request = await handOver([key])
     const handed = take(taker([randomBytes(32), key]), request)

@@ -11,6 +11,7 @@ import { requestIdOf } from '../http/edge.ts'
 import type { Endpoint } from '../http/server.ts'
 import { Once } from '../lib/once.ts'
 import { monotonicNow } from '../lib/clock.ts'
+import { isRepeatable } from './body.ts'
 
 export interface HopOptions {
   /**
@@ -49,6 +50,12 @@ export const hopHeader = 'x-mcpgw-hop'
 
 /** The addressee of a signature that any process may accept. No process has this name. */
 export const anyPeer = '*'
+
+/**
+ * So long a connection waits for its next request. Less than `edge.drainDelaySeconds` of a cluster,
+ * so that a process that stops closes no connection on which a request is under way.
+ */
+const idleMs = 2000
 
 /** Limit for the difference of two clocks plus the way of a request. */
 const validMs = 30_000
@@ -153,12 +160,12 @@ export class Hop implements AsyncDisposable {
 
   /**
    * Hands a request to the process that owns its state, and streams the answer back. Calls `failed`
-   * if the client has got nothing; `unsent` means that the request cannot have run.
+   * if the client has got nothing; `repeatable` means that the request has not run, or may run twice.
    */
   forward(
     owner: string,
     { request, response, body, principal }: ForHandOver,
-    failed: (unsent: boolean) => void,
+    failed: (repeatable: boolean) => void,
   ): void {
     const peer = this.#peer(owner)
     if (peer === undefined) return failed(true)
@@ -178,7 +185,7 @@ export class Hop implements AsyncDisposable {
         headersTimeout: 0,
         bodyTimeout: 0,
       },
-      answerTo(response, failed),
+      answerTo(response, (unsent) => failed(unsent || isRepeatable(request, body))),
     )
   }
 
@@ -258,7 +265,9 @@ export class Hop implements AsyncDisposable {
       pool = new Pool(origin, {
         connections: null,
         connect: { timeout: 2000 },
-        keepAliveTimeout: 4000,
+        keepAliveTimeout: idleMs,
+        // The other process offers to keep the connection for longer.
+        keepAliveMaxTimeout: idleMs,
       })
       this.#pools.set(origin, pool)
     }
@@ -365,11 +374,11 @@ function forged(): GatewayError {
 }
 
 /**
- * The error if the owner did not answer. Clients begin again after a 404, so a request that may
- * have run gets no 404.
+ * The error if the owner did not answer. Clients begin again after a 404, so a request that must
+ * not run twice gets no 404.
  */
-export function ownerFailed(unsent: boolean): GatewayError {
-  if (unsent) return unknownSession()
+export function ownerFailed(repeatable: boolean): GatewayError {
+  if (repeatable) return unknownSession()
   return new GatewayError('upstream_failed', {
     detail: 'The gateway process that holds the state broke off. The request may have run.',
   })

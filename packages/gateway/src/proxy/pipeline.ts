@@ -104,10 +104,10 @@ export class Pipeline {
     const { hop, guard } = this.#parts
     const { exchange, session } = call
     answerCall(call, guard, () => {
-      hop.forward(owner, exchange, (unsent) => {
+      hop.forward(owner, exchange, (repeatable) => {
         // Any replica can answer that it does not know the state of a call.
-        if (session === undefined && unsent) new Delivery(call, this.#parts).start()
-        else exchange.fail(ownerFailed(unsent))
+        if (session === undefined && repeatable) new Delivery(call, this.#parts).start()
+        else exchange.fail(ownerFailed(repeatable))
       })
     })
   }

@@ -9,6 +9,7 @@ import type { Session, SessionSealer } from '../ingress/session-sealer.ts'
 import { sessionKeyOf, type AdapterServers } from '../servers/adapter-servers.ts'
 import type { Era, LegacySide } from '../servers/era-questions.ts'
 import type { ToolGuard } from '../servers/tool-guard.ts'
+import { gatewaysIn } from '../upstream/loop-mark.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { answerCall, opensSession, stateOf, type Call } from './call.ts'
 import type { Forwarding } from './forward.ts'
@@ -71,15 +72,19 @@ export class Translation {
       return undefined
 
     return (status, { passOn, leave }) =>
-      when(servers.learn(permit, upstream, loopOf(call.exchange)), call.exchange, (server) => {
-        if (server.era === 'modern' && leavesLegacySide(resource, server.legacySide)) {
-          leave()
-          return this.#answer(call, () => this.#open(call, opening))
-        }
-        // An `initialize` that succeeds is no reason to ask the server again.
-        if (status < 300) server.legacySide ??= 'stateless'
-        passOn()
-      })
+      when(
+        servers.learn(permit, upstream, gatewaysIn(call.exchange.request.headers)),
+        call.exchange,
+        (server) => {
+          if (server.era === 'modern' && leavesLegacySide(resource, server.legacySide)) {
+            leave()
+            return this.#answer(call, () => this.#open(call, opening))
+          }
+          // An `initialize` that succeeds is no reason to ask the server again.
+          if (status < 300) server.legacySide ??= 'stateless'
+          passOn()
+        },
+      )
   }
 
   /** Asks the server for its era, never with a call of a client. */
@@ -90,7 +95,7 @@ export class Translation {
 
     const { exchange, permit } = call
     exchange.waits((reason) => exchange.fail(reason))
-    when(servers.probe(permit, upstream, loopOf(exchange)), exchange, decide)
+    when(servers.probe(permit, upstream, gatewaysIn(exchange.request.headers)), exchange, decide)
   }
 
   /** Answers a call by work of the engine, rather than by the bytes of the server. */
@@ -166,12 +171,6 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
   return (
     legacyLeg === 'translate' || side === 'none' || (legacyLeg === 'auto' && side === 'stateless')
   )
-}
-
-/** The gateways that a request has passed, for the questions that it makes this gateway ask. */
-function loopOf({ request }: Exchange): string | undefined {
-  const { 'cdn-loop': loop } = request.headers
-  return loop === undefined ? undefined : String(loop)
 }
 
 /** Calls `decide` with the server's answer, unless the exchange has ended meanwhile. */

@@ -73,8 +73,9 @@ export interface AdapterServer {
   heard: boolean | undefined
   /** The server's reason why it does not tell its era, if it gives one. */
   refusal: string | undefined
-  probing: Promise<Era | undefined> | undefined
-  learning: Promise<void> | undefined
+  /** By the gateways that the request has passed. */
+  readonly probing: Map<string, Promise<Era | undefined>>
+  readonly learning: Map<string, Promise<void>>
 }
 
 /** Knows which era each adapter's server speaks, and holds the translations for the other era. */
@@ -116,27 +117,27 @@ export class AdapterServers {
   }
 
   /**
-   * Asks the server for its era, once at a time. `loop` is `CDN-Loop` of the client's request: two
-   * gateways that ask each other find the loop at once, rather than wait for each other.
+   * Asks the server for its era, once at a time. `passed` names the gateways that the request has
+   * passed: two that ask each other find the loop at once, rather than wait for each other.
    */
   probe(
     { resource, principal }: Permit<'use', Adapter>,
     upstream: Upstream,
-    loop?: string,
+    passed = '',
   ): Promise<Era | undefined> {
     const server = this.of(resource)
     const boundMs = probeMs(this.#options.handshakeMs)
     const way = this.http(resource, upstream, principal)
-    const marks = loop === undefined ? [] : ['cdn-loop', loop]
-    server.probing ??= probe({ ...way, headers: () => [...way.headers(), ...marks] }, boundMs)
-      .then(({ era, heard, refusal, spoke }) => {
-        this.#noteHeard(server, heard, spoke)
+    const marks = passed === '' ? [] : ['cdn-loop', passed]
+    const headers = (): string[] => [...way.headers(), ...marks]
+    return once(server.probing, passed, async () => {
+      const { era, heard, refusal, spoke } = await probe({ ...way, headers }, boundMs)
+      this.#noteHeard(server, heard, spoke)
+      // The caller may have made the names up, so that the server refuses this question alone.
+      if (passed === '' || era !== undefined)
         Object.assign(server, { era, refusal, legacySide: undefined, probedAt: monotonicNow() })
-        return era
-      })
-      // A failure must not stand for later requests.
-      .finally(() => (server.probing = undefined))
-    return server.probing
+      return era
+    })
   }
 
   #noteHeard(server: AdapterServer, heard: boolean, spoke: boolean): void {
@@ -150,18 +151,18 @@ export class AdapterServers {
   async learn(
     permit: Permit<'use', Adapter>,
     upstream: Upstream,
-    loop?: string,
+    passed = '',
   ): Promise<AdapterServer> {
     const { resource, principal } = permit
     const server = this.of(resource)
     const keepsStateless = resource.spec.legacyLeg === 'passthrough'
-    server.learning ??= Promise.all([
-      this.known(resource)?.era ?? this.probe(permit, upstream, loop),
-      greet(this.http(resource, upstream, principal), keepsStateless),
-    ])
-      .then(([, legacySide]) => void Object.assign(server, { legacySide }))
-      .finally(() => (server.learning = undefined))
-    await server.learning
+    await once(server.learning, passed, async () => {
+      const [, legacySide] = await Promise.all([
+        this.known(resource)?.era ?? this.probe(permit, upstream, passed),
+        greet(this.http(resource, upstream, principal), keepsStateless),
+      ])
+      Object.assign(server, { legacySide })
+    })
     return server
   }
 
@@ -222,8 +223,8 @@ export class AdapterServers {
       probedAt: Number.NEGATIVE_INFINITY,
       heard: undefined,
       refusal: undefined,
-      probing: undefined,
-      learning: undefined,
+      probing: new Map(),
+      learning: new Map(),
       translator: this.#translator(resource, () => server),
     }
     this.#servers.set(resource.uid, server)
@@ -290,6 +291,18 @@ export class AdapterServers {
       translator.close('The gateway is shutting down.')
     this.#servers.clear()
   }
+}
+
+/** Does work that nobody does for this key now, or waits for the one who does. */
+function once<T>(
+  running: Map<string, Promise<T>>,
+  key: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  let found = running.get(key)
+  // A failure must not stand for later requests.
+  if (found === undefined) running.set(key, (found = work().finally(() => running.delete(key))))
+  return found
 }
 
 /** The key of a caller for one legacy session. */

@@ -98,9 +98,12 @@ export async function greet(
   return takes ? side : 'none'
 }
 
-/** True if a status tells the era. A refusal for other reasons (credentials, load) does not. */
+/**
+ * True if a status tells the era. A refusal for other reasons does not: credentials, load, or an
+ * identity of the caller that is too long.
+ */
 function isVerdict(status: number): boolean {
-  return status >= 200 && status < 500 && ![401, 403, 408, 429].includes(status)
+  return status >= 200 && status < 500 && ![401, 403, 408, 429, 431].includes(status)
 }
 
 /** A server's answer to a request of the gateway's own. Status 0 means that there was no answer. */

@@ -3,10 +3,10 @@ import type { IncomingMessage } from 'node:http'
 import { followRedirects } from '@mcp-gateway/mcp-http'
 import { Agent, type Dispatcher } from 'undici'
 import type { Resource } from '../core/resource.ts'
-import { deriveKey } from '../crypto/keys.ts'
 import { defined } from '../lib/defined.ts'
 import type { AddressPolicy } from '../lib/net/address-policy.ts'
 import { endpointConnector, type Resolve } from './endpoint-connector.ts'
+import { loopMarks } from './loop-mark.ts'
 import { SharedConnections, type ConnectionLimits } from './shared-connections.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -31,14 +31,6 @@ const loopHeader = 'cdn-loop'
 /** Stands in the names of all endpoints, and in no name of a replica. */
 const mark = ':'
 
-/** The names that all processes of a gateway have in the requests that they send. */
-function pseudonymsOf(keys: readonly Buffer[]): readonly string[] {
-  return keys.map((key) => {
-    const digest = createHash('sha256').update(deriveKey(key, 'loop')).digest('hex')
-    return `mcp-gateway-${digest.slice(0, 12)}`
-  })
-}
-
 /** True if a session lives on an endpoint, by the name in place of its replica. */
 export function isEndpoint(replica: string): boolean {
   return replica.includes(mark)
@@ -48,7 +40,7 @@ export function isEndpoint(replica: string): boolean {
 export class Endpoints implements AsyncDisposable {
   readonly #agent: Agent
   /** Mark requests that this gateway has sent. */
-  readonly #pseudonyms: readonly string[]
+  readonly #loopMarks: readonly string[]
   readonly #connections: ConnectionLimits
   /** Each change of a resource makes a new upstream. */
   readonly #upstreams = new WeakMap<Resource, Upstream>()
@@ -63,7 +55,7 @@ export class Endpoints implements AsyncDisposable {
     keys,
     resolve,
   }: EndpointOptions) {
-    this.#pseudonyms = pseudonymsOf(keys ?? [randomBytes(32)])
+    this.#loopMarks = loopMarks(keys ?? [randomBytes(32)])
     this.#connections = connections
     this.#agent = new Agent({
       connections: null,
@@ -135,7 +127,7 @@ export class Endpoints implements AsyncDisposable {
     const headers = [
       ...((options.headers ?? []) as readonly string[]),
       loopHeader,
-      this.#pseudonyms[0] as string,
+      this.#loopMarks[0] as string,
     ]
     // Node.js 20 takes seven times as long if a new member follows the spread.
     return this.#agent.dispatch({ origin, ...options, headers }, handler)
@@ -144,7 +136,7 @@ export class Endpoints implements AsyncDisposable {
   /** True if a process of this gateway has sent the request. */
   cameFromHere({ headers }: IncomingMessage): boolean {
     const senders = headers[loopHeader]
-    return senders !== undefined && this.#pseudonyms.some((name) => String(senders).includes(name))
+    return senders !== undefined && this.#loopMarks.some((name) => String(senders).includes(name))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

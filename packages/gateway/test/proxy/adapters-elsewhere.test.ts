@@ -466,6 +466,55 @@ describe('a server elsewhere', () => {
     }
   })
 
+  test.each<[string, Readonly<Record<string, string>>]>([
+    ['as many names as its headers may hold', { 'cdn-loop': 'cdn.example, '.repeat(1600) }],
+    ['a name that the server refuses', { 'cdn-loop': 'refused' }],
+    ['a name of the kind that gateways have', { 'cdn-loop': 'mcp-gateway-0123456789ab' }],
+    [
+      'an identity that is too long for the server',
+      { 'x-dev-roles': 'mcp.dev,' + 'r'.repeat(20_000) },
+    ],
+  ])('a caller with %s decides for nobody else which era a server speaks', async (_, headers) => {
+    const name = await register(
+      address((request, response, body) => {
+        const { 'cdn-loop': loop = '' } = request.headers
+        if (loop.includes('refused')) response.writeHead(400).end()
+        else if (loop.includes('0123456789ab')) response.writeHead(508).end()
+        else modern(request, response, body)
+      }),
+      { callerIdentity: 'signed' },
+    )
+    const { value: authorization } = await gatewayCredential()
+    const more = 'cdn-loop' in headers ? { authorization, ...headers } : headers
+    const first = modernRequest('tools/call', { name: 'add', arguments: {} })
+    await mcp(name, { ...first, headers: { ...first.headers, ...more } })
+    const told = await mcp(name, modernRequest('tools/call', { name: 'add', arguments: {} }))
+    expect([told.status, told.body.toString()]).toEqual([200, expect.stringContaining('done')])
+    expect(seen.filter(({ body }) => body.includes('"initialize"'))).toEqual([])
+  })
+
+  test('a caller whose request seems to turn in a loop keeps nobody from translation', async () => {
+    const name = await register(
+      address((request, response, body) => {
+        const { 'cdn-loop': loop = '' } = request.headers
+        if (loop.includes('0123456789ab')) response.writeHead(508).end()
+        else stateful(request, response, body)
+      }),
+    )
+    const request = modernRequest('tools/list', {})
+    const loop = { 'cdn-loop': 'mcp-gateway-0123456789ab' }
+    const both = [
+      {
+        ...request,
+        headers: { ...request.headers, authorization: (await gatewayCredential()).value, ...loop },
+      },
+      request,
+    ]
+    const [looping, other] = await Promise.all(both.map((sending) => mcp(name, sending)))
+    expect([looping?.status, other?.status]).toEqual([508, 200])
+    expect(other?.body.toString()).toContain('"resultType":"complete"')
+  })
+
   test('an adapter that points at another adapter of the gateway serves', async () => {
     const inner = await gateway.register()
     const outer = await register(`${gateway.origin}/adapters/${inner}/mcp`, {

@@ -57,12 +57,15 @@ async function inSessionOf(
   owner: string,
   at: 'router' | 'adapter',
   from: 'client' | 'peer',
+  method = 'ping',
 ): Promise<Exchange> {
   const [url, uid, replica] =
     at === 'router'
       ? ['/mcp', routerUid, owner]
       : [`/adapters/${adapter}/mcp`, await uidOfAdapter(), `@${owner}`]
-  const body = Buffer.from('{"jsonrpc":"2.0","id":5,"method":"ping"}')
+  const body = Buffer.from(
+    JSON.stringify({ jsonrpc: '2.0', id: 5, method, params: { name: 'add' } }),
+  )
   const headers = {
     'content-type': 'application/json',
     'mcp-session-id': sealer.seal({ upstreamId: 'u', replica, uid, issuedAt: now() }, principal),
@@ -93,11 +96,24 @@ test.each(['router', 'adapter'] as const)(
   'a client is not told to repeat a request to the %s whose process broke off midway',
   async (at) => {
     breaksOff = true
-    const answer = await inSessionOf('three', at, 'client')
+    const answer = await inSessionOf('three', at, 'client', 'tools/call')
     breaksOff = false
     expect([answer.status, answer.body.toString()]).toEqual([
       502,
       expect.stringMatching(/may have run.*"code":"upstream_failed".*"retryable":false/),
+    ])
+  },
+)
+
+test.each(['router', 'adapter'] as const)(
+  'a client begins a new session if the process broke off while it listed for the %s',
+  async (at) => {
+    breaksOff = true
+    const answer = await inSessionOf('three', at, 'client', 'tools/list')
+    breaksOff = false
+    expect([answer.status, answer.body.toString()]).toEqual([
+      404,
+      expect.stringContaining('"code":"session_not_found"'),
     ])
   },
 )

@@ -104,8 +104,8 @@ export class AggregateFront implements AsyncDisposable {
         : undefined
     if (owner === undefined || owner === hop.self || exchange.isHandedOver) return serve()
     // Any process can answer that it does not know the state of a call.
-    hop.forward(owner, exchange, (unsent) =>
-      unsent ? exchange.guard(serve) : exchange.fail(ownerFailed(unsent)),
+    hop.forward(owner, exchange, (repeatable) =>
+      repeatable ? exchange.guard(serve) : exchange.fail(ownerFailed(repeatable)),
     )
   }
 

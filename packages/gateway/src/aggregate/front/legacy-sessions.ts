@@ -98,10 +98,10 @@ export class LegacySessions {
 
     const mayRunTwice = (): boolean =>
       request.method === 'GET' || (body !== null && served.mayRunTwice(body, principal))
-    hop.forward(owner, exchange, (unsent) =>
-      unsent || (others.length > 0 && mayRunTwice())
+    hop.forward(owner, exchange, (repeatable) =>
+      repeatable || (others.length > 0 && mayRunTwice())
         ? this.#handOver(others, visit, proceed)
-        : exchange.fail(ownerFailed(unsent)),
+        : exchange.fail(ownerFailed(repeatable)),
     )
   }
 

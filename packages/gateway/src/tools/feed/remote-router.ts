@@ -45,10 +45,10 @@ export class RemoteRouter {
     const sealed = sessionIdOf(exchange.request)
     if (sealed === undefined) return this.#tryOne(exchange, this.#options.turns.order())
     const { replica: owner } = this.#options.sealer.open(sealed, routerUid, exchange.principal)
-    this.#send(owner, exchange, (unsent) => exchange.fail(ownerFailed(unsent)))
+    this.#send(owner, exchange, (repeatable) => exchange.fail(ownerFailed(repeatable)))
   }
 
-  /** Tries the tool gateways in order. A sent request may have run, so it goes to no other. */
+  /** Tries the tool gateways in order. A request that must not run twice goes to no other. */
   #tryOne(exchange: Exchange, [name, ...others]: readonly string[]): void {
     if (name === undefined)
       return exchange.fail(
@@ -57,8 +57,8 @@ export class RemoteRouter {
           headers: { 'retry-after': '1' },
         }),
       )
-    this.#send(name, exchange, (unsent) => {
-      if (unsent) return this.#tryOne(exchange, others)
+    this.#send(name, exchange, (repeatable) => {
+      if (repeatable) return this.#tryOne(exchange, others)
       exchange.fail(
         new GatewayError('upstream_failed', {
           detail: 'The tool gateway broke off. The request may have run.',
@@ -67,15 +67,15 @@ export class RemoteRouter {
     })
   }
 
-  #send(name: string, exchange: Exchange, failed: (unsent: boolean) => void): void {
+  #send(name: string, exchange: Exchange, failed: (repeatable: boolean) => void): void {
     const { hop, turns } = this.#options
     const settle = turns.begin(name)
     exchange.response.once('close', settle)
     exchange.note({ replica: name })
-    hop.forward(name, exchange, (unsent) => {
+    hop.forward(name, exchange, (repeatable) => {
       settle()
-      if (unsent) turns.rest(name)
-      failed(unsent)
+      if (repeatable) turns.rest(name)
+      failed(repeatable)
     })
   }
 }
