@@ -35,6 +35,8 @@ describe('a virtual server over servers of both eras', () => {
       { adapter: await adapter('modern', 'stdio'), alias: 'four' },
     ]
     const { call, names, path } = await serve(members)
+    // A list waits two seconds for members that start, and a busy machine needs longer.
+    await expect.poll(names).toHaveLength(16)
     const listed = await names()
     for (const alias of ['one', 'two', 'three', 'four']) {
       for (const prefix of toolsOf(alias))
