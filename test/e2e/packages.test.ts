@@ -23,6 +23,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
     'bundle/mcp-bridge.js',
     'bundle/mcp-example.js',
     'bundle/mcp-gateway.js',
+    'bundle/openapi-worker.js',
     'bundle/schema-worker.js',
     'bundle/weather-tool.js',
     'package.json',
