@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 import { timeoutOr } from './lib/async/timeout-signal.ts'
 import { defined } from './lib/defined.ts'
@@ -60,6 +61,7 @@ export async function runDemo(
   ]
   for (const [path, tool, args] of calls) {
     try {
+      if (path === '/servers/demo') await untilAllServe(`${origin}${path}/status`, signal)
       const session = new DemoSession(`${origin}${path}/mcp`, signal)
       await callTool(session, tool, args, print)
     } catch (error) {
@@ -74,6 +76,15 @@ export async function runDemo(
   print('\nAll of it at one address, for the mcp.json of your editor:\n')
   const entry = { type: 'http', url: `${origin}/servers/demo/mcp` }
   print(JSON.stringify({ servers: { demo: entry } }, null, 2))
+}
+
+/** Waits until every member of a virtual server serves, but not for long. */
+async function untilAllServe(status: string, signal: AbortSignal): Promise<void> {
+  for (let tries = 0; tries < 20; tries += 1) {
+    const { body } = await request(status, { signal })
+    if (pick(await body.json(), 'phase') === 'Healthy') return
+    await sleep(500, undefined, { signal })
+  }
 }
 
 async function callTool(
