@@ -73,7 +73,7 @@ export interface AdapterServer {
   heard: boolean | undefined
   /** The server's reason why it does not tell its era, if it gives one. */
   refusal: string | undefined
-  /** By the gateways that the request has passed. */
+  /** By the gateways that the request has passed, and by the time for the answer. */
   readonly probing: Map<string, Promise<Era | undefined>>
   readonly learning: Map<string, Promise<void>>
 }
@@ -124,13 +124,13 @@ export class AdapterServers {
     { resource, principal }: Permit<'use', Adapter>,
     upstream: Upstream,
     passed = '',
+    boundMs = probeMs(this.#options.handshakeMs),
   ): Promise<Era | undefined> {
     const server = this.of(resource)
-    const boundMs = probeMs(this.#options.handshakeMs)
     const way = this.http(resource, upstream, principal)
     const marks = passed === '' ? [] : ['cdn-loop', passed]
     const headers = (): string[] => [...way.headers(), ...marks]
-    return once(server.probing, passed, async () => {
+    return once(server.probing, `${boundMs} ${passed}`, async () => {
       const { era, heard, refusal, spoke } = await probe({ ...way, headers }, boundMs)
       this.#noteHeard(server, heard, spoke)
       // The caller may have made the names up, so that the server refuses this question alone.
@@ -138,6 +138,15 @@ export class AdapterServers {
         Object.assign(server, { era, refusal, legacySide: undefined, probedAt: monotonicNow() })
       return era
     })
+  }
+
+  /**
+   * The era for a request that cannot go on without it. Asks for as long as a client waits for
+   * `initialize`, because a server may be downloading (`npx`).
+   */
+  async eraOf(permit: Permit<'use', Adapter>, upstream: Upstream): Promise<Era | undefined> {
+    const known = this.known(permit.resource)?.era
+    return known ?? this.probe(permit, upstream, '', this.#options.handshakeMs)
   }
 
   #noteHeard(server: AdapterServer, heard: boolean, spoke: boolean): void {

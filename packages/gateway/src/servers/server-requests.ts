@@ -209,7 +209,7 @@ export class ServerRequests {
         throw error
       })
     if (upstream === undefined || waiting.signal.aborted) return undefined
-    const era = adapters.known(permit.resource)?.era ?? (await adapters.probe(permit, upstream))
+    const era = await adapters.eraOf(permit, upstream)
     if (waiting.signal.aborted) return undefined
     if (era === undefined)
       throw new GatewayError('upstream_failed', {

@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { stableAlias } from '../../src/core/fields/alias.ts'
+import { ElsewhereMember } from '../fixtures/elsewhere-member.ts'
+import { TestGateway } from '../fixtures/gateway.ts'
 import { as, ListingGateway, textOf } from '../fixtures/listing-gateway.ts'
+import { adapterAt, serve } from '../fixtures/many-servers.ts'
 import { modernRequest } from '../fixtures/mcp-requests.ts'
 
 const small = 6
@@ -236,6 +239,21 @@ describe('the status of members', () => {
     const member = await listing.adapter('modern', 'HTTP', { headers, replicaCount: 0 })
     const { status } = await listing.serve([{ adapter: member }], { headers })
     await expect.poll(async () => states(await status(headers))).toEqual([[member, 'Stopped']])
+  })
+})
+
+describe('a member that is slow to say which era it speaks', () => {
+  test('a slow member is read, because the gateway waits as long as for initialize', async () => {
+    await using gateway = await TestGateway.open({ proxy: { handshakeTimeoutSeconds: 6 } })
+    await using member = await ElsewhereMember.start({ tools: [{ name: 'run' }], discoverMs: 4000 })
+    const server = await serve(gateway, [
+      { adapter: await adapterAt(gateway, member.endpoint), alias: 's' },
+    ])
+
+    await expect.poll(() => server.names()).toEqual(['s_run'])
+    // Once for its era, and once for its instructions.
+    const asked = member.seen.filter(({ method }) => method === 'server/discover')
+    expect(asked).toHaveLength(2)
   })
 })
 
