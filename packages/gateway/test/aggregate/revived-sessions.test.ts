@@ -132,8 +132,10 @@ describe('legacy sessions after their gateway has gone', () => {
   })
 
   test('a stream that a client resumes begins anew where its events are not kept', async () => {
+    // The session's own gateway comes back, so no other one gets the requests.
+    gateway = await gateway.reopen(settings('own'))
     const session = await open()
-    gateway = await gateway.reopen(settings('second'))
+    gateway = await gateway.reopen(settings('own'))
     const headers = { ...accept, 'mcp-session-id': session, 'last-event-id': '3' }
     const answer = await gateway.send(path, { method: 'GET', headers })
     expect(answer.status).toBe(404)
