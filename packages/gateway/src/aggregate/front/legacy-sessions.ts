@@ -91,13 +91,13 @@ export class LegacySessions {
    */
   #handOver([owner, ...others]: readonly string[], visit: Visit, proceed: () => void): void {
     const { exchange, served } = visit
-    const { body, principal, request } = exchange
+    const { body, principal } = exchange
     const { hop } = this.#options
     if (owner === hop.self) return exchange.guard(proceed)
     if (owner === undefined) return exchange.fail(unknownSession())
 
-    const mayRunTwice = (): boolean =>
-      request.method === 'GET' || (body !== null && served.mayRunTwice(body, principal))
+    // The hop does not know the hints of tools, which the view of the caller has.
+    const mayRunTwice = (): boolean => body !== null && served.mayRunTwice(body, principal)
     hop.forward(owner, exchange, (repeatable) =>
       repeatable || (others.length > 0 && mayRunTwice())
         ? this.#handOver(others, visit, proceed)
